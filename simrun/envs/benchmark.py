@@ -64,6 +64,7 @@ class Benchmark(ABC):
         requirements: what its interpreter must hold.
         asset_folder: folder below the assets root that holds its data files, None when it needs none.
         draws_with_vulkan: whether Vulkan draws it; OpenGL does otherwise.
+        draws_in_one_thread: whether its pictures are so small that a software renderer's threads only cost time.
         recording_plans: the episodes that are shipped as recordings; see `simrun.envs.recordings`.
         data_file_hashes: keys of the fingerprint that say which files of no manifest an episode depends on.
     """
@@ -80,6 +81,7 @@ class Benchmark(ABC):
     requirements: Requirements
     asset_folder: str | None = None
     draws_with_vulkan: bool = False
+    draws_in_one_thread: bool = False
     recording_plans: tuple[RecordingPlan, ...] = ()
     data_file_hashes: tuple[str, ...] = ()
 

@@ -7,6 +7,7 @@ import mmap
 import os
 import select
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -19,10 +20,10 @@ import numpy.typing as npt
 
 from simrun import errors
 from simrun.errors import SimrunError, WorkerError
-from simrun.runners.wire import WIRE_VERSION, FrameReader, pack
+from simrun.runners.wire import WIRE_VERSION, FrameReader, image_views, pack
 
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
-_SEND_TIMEOUT = 30.0
+_SEND_TIMEOUT = struct.pack("ll", 30, 0)
 _LOG_TAIL = 400
 
 
@@ -48,9 +49,11 @@ class WorkerProcess:
         self._log = log
         self._reader = FrameReader()
         self._pixels: mmap.mmap | None = None
-        self._layout: list[tuple[str, int, int, int]] = []
+        self._images: dict[str, npt.NDArray[np.uint8]] = {}
         self._memory = _anonymous_memory()
         self._connection, theirs = socket.socketpair()
+        # The kernel's own deadline: Python's costs two more system calls a message.
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(
@@ -85,7 +88,6 @@ class WorkerProcess:
         """
         self.deadline = time.monotonic() + timeout
         try:
-            self._connection.settimeout(_SEND_TIMEOUT)
             self._connection.sendall(pack(request))
         except OSError as error:
             raise WorkerError(self._epitaph(str(error))) from None
@@ -152,12 +154,7 @@ class WorkerProcess:
 
     def images(self) -> dict[str, npt.NDArray[np.uint8]]:
         """Copies of the images of the last observation, camera -> uint8 ``[height, width, 3]``."""
-        if self._pixels is None:
-            return {}
-        return {
-            camera: np.frombuffer(self._pixels, np.uint8, height * width * 3, offset).reshape(height, width, 3).copy()
-            for camera, height, width, offset in self._layout
-        }
+        return {camera: image.copy() for camera, image in self._images.items()}
 
     def kill(self) -> None:
         """End the process at once and free everything it held; may be called twice."""
@@ -175,17 +172,19 @@ class WorkerProcess:
         self.kill()
 
     def _map_images(self, reply: dict[str, Any]) -> None:
-        if self._pixels is not None:
-            self._pixels.close()
-            self._pixels = None
-        self._layout = [(camera, height, width, offset) for camera, height, width, offset in reply["images"]]
+        self._unmap_images()
         if reply["memory"]:
             self._pixels = mmap.mmap(self._memory, reply["memory"], prot=mmap.PROT_READ)
+            self._images = image_views(self._pixels, reply["images"])
 
-    def _release(self) -> None:
+    def _unmap_images(self) -> None:
+        self._images.clear()
         if self._pixels is not None:
             self._pixels.close()
             self._pixels = None
+
+    def _release(self) -> None:
+        self._unmap_images()
         self._connection.close()
         if self._memory >= 0:
             os.close(self._memory)

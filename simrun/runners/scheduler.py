@@ -231,11 +231,15 @@ class Scheduler:
             slot.phase = Phase.INFERRING
             self._batcher.add(Request(observation, rollout.fresh, rollout), now)
             return
-        self._observer.finished(rollout.record(reply, self._observer.fingerprint()), rollout)
-        self._queue.finish(rollout.job)
+        record = rollout.record(reply, self._observer.fingerprint())
         slot.rollout = None
         slot.phase = Phase.READY
-        self._advance(slot)
+        try:
+            # The worker starts its next episode while the disk takes the record of this one.
+            self._advance(slot)
+        finally:
+            self._observer.finished(record, rollout)
+            self._queue.finish(rollout.job)
 
     def _lose(self, slot: Slot, error: SimrunError) -> None:
         """Replace a worker that died, hung or failed; its episode runs again from its start."""

@@ -1,6 +1,6 @@
 """Frames between runner and worker: a length, then one msgpack map; arrays as a typed extension, no pickle.
 
-Wire protocol, version 1. The runner sends a request, the worker answers each with one reply; nothing else is sent.
+Wire protocol, version 2. The runner sends a request, the worker answers each with one reply; nothing else is sent.
 
 .. code-block:: text
 
@@ -19,21 +19,26 @@ Wire protocol, version 1. The runner sends a request, the worker answers each wi
 
 ``observation`` is {proprio, instruction, privileged}; its images lie in the shared memory at the offsets that
 configure announced, and stay there until the next request. It is None when the episode has ended, and then
-``state_hash`` is set. ``record`` names a camera to film every control step with, or None.
+``state_hash`` is set. ``record`` names a camera to film every control step with, or None. An array is extension 1:
+its type as NumPy spells it in three characters, the number of its dimensions in a byte, their lengths as big-endian
+uint32, and its elements in C order.
 """
 
 from __future__ import annotations
 
+import mmap
 import socket
 import struct
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgpack
 import numpy as np
+import numpy.typing as npt
 
 from simrun.errors import WorkerError
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 """Version of the messages above; a worker of another version is refused."""
 
 MAX_FRAME = 1 << 30
@@ -41,7 +46,9 @@ MAX_FRAME = 1 << 30
 
 _LENGTH = struct.Struct("!I")
 _ARRAY = 1
-_KINDS = "biuf"
+_HEADER = struct.Struct("!3sB")
+_NAMES = ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+_TYPES = {np.dtype(name).str: np.dtype(name) for name in _NAMES}
 
 
 def pack(message: dict[str, Any]) -> bytes:
@@ -77,6 +84,8 @@ class FrameReader:
         Raises:
             WorkerError: a frame is too large or cannot be decoded.
         """
+        if not self._buffer and len(data) >= _LENGTH.size and len(data) == _LENGTH.size + _LENGTH.unpack_from(data)[0]:
+            return [unpack(memoryview(data)[_LENGTH.size :])]
         self._buffer += data
         messages = []
         while len(self._buffer) >= _LENGTH.size:
@@ -102,13 +111,21 @@ def receive(connection: socket.socket, reader: FrameReader) -> dict[str, Any] | 
             return messages[0]
 
 
+def image_views(memory: mmap.mmap, layout: Iterable[Sequence[Any]]) -> dict[str, npt.NDArray[np.uint8]]:
+    """Camera -> its image in the shared memory, uint8 ``[height, width, 3]``, laid out as `configure` announced."""
+    return {
+        camera: np.frombuffer(memory, np.uint8, height * width * 3, offset).reshape(height, width, 3)
+        for camera, height, width, offset in layout
+    }
+
+
 def _encode(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        if value.dtype.kind not in _KINDS:
+        name = value.dtype.str
+        if name not in _TYPES:
             raise TypeError(f"arrays of type {value.dtype} cannot be sent")
-        array = np.ascontiguousarray(value)
-        header = msgpack.packb([array.dtype.str, list(value.shape)])
-        return msgpack.ExtType(_ARRAY, _LENGTH.pack(len(header)) + header + array.tobytes())
+        header = _HEADER.pack(name.encode(), value.ndim) + struct.pack(f"!{value.ndim}I", *value.shape)
+        return msgpack.ExtType(_ARRAY, header + value.tobytes())
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"a {type(value).__name__} cannot be sent")
@@ -117,10 +134,10 @@ def _encode(value: Any) -> Any:
 def _decode(code: int, data: bytes) -> Any:
     if code != _ARRAY:
         raise ValueError(f"unknown extension {code}")
-    (length,) = _LENGTH.unpack_from(data)
-    start = _LENGTH.size + length
-    type_name, shape = msgpack.unpackb(data[_LENGTH.size : start])
-    dtype = np.dtype(type_name)
-    if dtype.kind not in _KINDS:
-        raise ValueError(f"arrays of type {dtype} are not accepted")
-    return np.frombuffer(data, dtype, offset=start).reshape(shape).copy()
+    try:
+        name, dimensions = _HEADER.unpack_from(data)
+        shape = struct.unpack_from(f"!{dimensions}I", data, _HEADER.size)
+        dtype = _TYPES[name.decode()]
+    except (struct.error, KeyError, UnicodeDecodeError):
+        raise ValueError("an array without a legal header") from None
+    return np.frombuffer(data, dtype, offset=_HEADER.size + 4 * dimensions).reshape(shape).copy()

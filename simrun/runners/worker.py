@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from simrun.envs import BenchmarkEnv, EnvObservation, Episode, Protocol, get_benchmark, hash_state
 from simrun.errors import SimrunError, UsageError
-from simrun.runners.wire import WIRE_VERSION, FrameReader, pack, receive
+from simrun.runners.wire import WIRE_VERSION, FrameReader, image_views, pack, receive
 
 _PR_SET_PDEATHSIG = 1
 
@@ -38,7 +38,7 @@ class EnvironmentServer:
         self._connection = connection
         self._memory = memory
         self._pixels: mmap.mmap | None = None
-        self._offsets: dict[str, int] = {}
+        self._images: dict[str, npt.NDArray[np.uint8]] = {}
         self._env: BenchmarkEnv | None = None
         self._handlers = {
             "hello": self._hello,
@@ -88,11 +88,11 @@ class EnvironmentServer:
         for camera in self._env.camera_names:
             height, width = self._env.protocol.cameras[camera]
             layout.append([camera, height, width, size])
-            self._offsets[camera] = size
             size += height * width * 3
         if size:
             os.ftruncate(self._memory, size)
             self._pixels = mmap.mmap(self._memory, size)
+            self._images = image_views(self._pixels, layout)
         return {"images": layout, "memory": size}
 
     def _fingerprint(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -140,9 +140,7 @@ class EnvironmentServer:
 
     def _publish(self, observation: EnvObservation) -> dict[str, Any]:
         for camera, image in observation["images"].items():
-            assert self._pixels is not None
-            start = self._offsets[camera]
-            self._pixels[start : start + image.size] = np.ascontiguousarray(image).tobytes()
+            self._images[camera][...] = image
         return {
             "proprio": observation["proprio"],
             "instruction": observation["instruction"],
@@ -153,10 +151,10 @@ class EnvironmentServer:
         if self._env is not None:
             self._env.close()
             self._env = None
+        self._images.clear()
         if self._pixels is not None:
             self._pixels.close()
             self._pixels = None
-        self._offsets.clear()
 
 
 def _failure(kind: str, message: str) -> dict[str, Any]:

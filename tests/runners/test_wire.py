@@ -47,6 +47,13 @@ def test_arrays_of_other_kinds_are_refused(array: np.ndarray) -> None:
         pack({"bad": array})
 
 
+@pytest.mark.parametrize("header", [b"|V8\1\0\0\0\1", b"<f8\1\0\0\0\2", b"<f8\2\0\0\0\1", b"\xff\xff\xff\0", b"<f"])
+def test_an_array_whose_header_lies_is_a_worker_error(header: bytes) -> None:
+    content = header + bytes(8)
+    with pytest.raises(WorkerError, match="cannot be decoded"):
+        unpack(b"\x81\xa1a\xc7" + bytes([len(content), 1]) + content)
+
+
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x93\x01\x02\x03", b"\xc7\x01\x05x", b"\xc7\x04\x01\x00\x00\x00\x00"])
 def test_garbage_is_a_worker_error(body: bytes) -> None:
     with pytest.raises(WorkerError):

@@ -60,7 +60,7 @@ class Tabletop(Benchmark):
     )
     default_protocol = "tabletop/standard@1"
     requirements = Requirements(extra="tabletop", modules=("mujoco",), constraints={"mujoco": "==3.8.1"})
-
+    draws_in_one_thread = True
     recording_plans = (
         RecordingPlan("tabletop_stack", "blue_on_red", 0, "expert", 200, "front"),
         RecordingPlan("tabletop_drawer", "open_drawer", 1, "expert", 200, "wrist"),
