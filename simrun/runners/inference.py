@@ -37,7 +37,7 @@ class InferenceThread:
     """Runs a policy in a thread of its own, one batch at a time, so that stepping and inference overlap.
 
     Args:
-        policy: the policy; used from this thread only, until `close`.
+        policy: the policy; used from one thread only, until `close`.
         action_spec: the action convention its chunks are checked against.
         pad_to: pad every batch to this size by repeating its first observation; None leaves batches as they are.
     """
@@ -78,18 +78,22 @@ class InferenceThread:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
+    def predict(self, batch: list[Request]) -> Prediction:
+        """Run an inference in the caller's thread; a caller that does so never submits."""
+        started = time.perf_counter()
+        outcome: npt.NDArray[np.floating] | SimrunError
+        try:
+            outcome = self._infer(batch)
+        except SimrunError as error:
+            outcome = error
+        except Exception as error:  # a policy is foreign code: whatever it raises is reported as its error
+            outcome = PolicyError(f"policy {self.policy.spec.name} failed: {type(error).__name__}: {error}")
+            outcome.__cause__ = error
+        return Prediction(batch, outcome, time.perf_counter() - started)
+
     def _run(self) -> None:
         while (batch := self._batches.get()) is not None:
-            started = time.perf_counter()
-            outcome: npt.NDArray[np.floating] | SimrunError
-            try:
-                outcome = self._infer(batch)
-            except SimrunError as error:
-                outcome = error
-            except Exception as error:  # a policy is foreign code: whatever it raises is reported as its error
-                outcome = PolicyError(f"policy {self.policy.spec.name} failed: {type(error).__name__}: {error}")
-                outcome.__cause__ = error
-            self._predictions.put(Prediction(batch, outcome, time.perf_counter() - started))
+            self._predictions.put(self.predict(batch))
             os.write(self._wake_write, b"\0")
 
     def _infer(self, batch: list[Request]) -> npt.NDArray[np.floating]:

@@ -270,7 +270,12 @@ class Scheduler:
             return
         others = any(slot.phase is Phase.STEPPING for slot in self._pool.slots if slot.rollout)
         batch = self._batcher.take(time.monotonic(), others)
-        if batch:
+        if not batch:
+            return
+        if len(self._pool.slots) == 1:
+            # Nothing steps meanwhile, and a thread would have to be woken up and wake this one.
+            self._take_prediction(self._inference.predict(batch))
+        else:
             self._inference.submit(batch)
 
     def _take_prediction(self, prediction: Prediction) -> None:
