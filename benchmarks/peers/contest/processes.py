@@ -125,7 +125,8 @@ def measure(commands: Sequence[Command], service: Service | None = None) -> Cost
             raise SystemExit(f"{' '.join(failed.arguments[:4])} ... failed:\n{_tail(failed.log)}")
     finally:
         if server is not None:
-            server.send_signal(signal.SIGINT)
+            # Not SIGINT, which processes behind nohup ignore.
+            server.send_signal(signal.SIGTERM)
             cpu += _reap(server)[1]
         watch.finish()
     return Cost(began, wall, cpu, watch.peak, tuple(watch.timeline))
