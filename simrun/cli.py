@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -32,17 +34,39 @@ See 'simrun list' for benchmarks, tasks and protocols, 'simrun doctor' when some
 """
 
 
+class _LateMarkdown:
+    """Stands for rich's Markdown where typer imports it, and becomes it where a help shows some."""
+
+    def __new__(cls, *arguments: Any, **settings: Any) -> Any:
+        from rich.markdown import Markdown
+
+        return Markdown(*arguments, **settings)
+
+
 class _QuickHelp(TyperGroup):
-    """Shows the first help as it is: importing and running a Markdown parser for it takes a third of its time."""
+    """Shows the first help as it is: importing and running a Markdown parser for it takes half of its time."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from rich.markup import escape
 
+        _import_help_without_markdown()
         self.rich_markup_mode = "rich"
         for parameter in self.params:
             if text := getattr(parameter, "help", None):
                 parameter.help = escape(text)  # type: ignore[attr-defined]
         super().format_help(ctx, formatter)
+
+
+def _import_help_without_markdown() -> None:
+    if "rich.markdown" in sys.modules:
+        return
+    stand_in = ModuleType("rich.markdown")
+    stand_in.Markdown = _LateMarkdown  # type: ignore[attr-defined]
+    sys.modules["rich.markdown"] = stand_in
+    try:
+        importlib.import_module("typer.rich_utils")
+    finally:
+        del sys.modules["rich.markdown"]
 
 
 app = typer.Typer(
