@@ -186,7 +186,8 @@ def test_an_unrecognised_checkpoint_lists_what_was_looked_for(tmp_path):
 def test_two_episodes_on_the_tabletop(tmp_path, write_network, two_episodes):
     first = two_episodes(write_network(tmp_path / "net.onnx"), size=(12, 16))
     again = two_episodes(tmp_path / "net.onnx", size=(12, 16), workers=2)
-    assert [record.outcome() for record in again] == [record.outcome() for record in first]
+    # Two workers end in any order.
+    assert {record.key: record.outcome() for record in again} == {record.key: record.outcome() for record in first}
     assert first[0].actions_hash != first[1].actions_hash
 
 
