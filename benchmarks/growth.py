@@ -28,11 +28,10 @@ from typing import Any
 
 import numpy as np
 import psutil
+from runner_overhead import zero_policy
 from synthetic_records import synthetic_record
 
-from simrun.api import FunctionPolicy, evaluate
-from simrun.envs import get_benchmark
-from simrun.policies import Observation
+from simrun.api import evaluate
 from simrun.results.runs import cells_of, open_run
 from simrun.results.tables import render, table_of_cells
 from simrun.runners.plan import Plan, make_plan
@@ -41,7 +40,6 @@ from simrun.runners.sources import PlanSource
 from simrun.runners.sweep import make_config
 
 _REPETITIONS = 7
-_CHUNK = 10
 _SEQUENCES = 1000
 
 
@@ -82,17 +80,6 @@ def start() -> None:
             print(f"{bench}: first episode begins after {first:.2f} s; {whole:.2f} s in all")
 
 
-def still(bench: str) -> FunctionPolicy:
-    """A policy that sends the neutral action and looks at every camera."""
-    spec = next(iter(get_benchmark(bench).action_specs.values()))
-    chunk = np.tile(spec.neutral_action(), (_CHUNK, 1))
-
-    def predict(observations: Sequence[Observation]) -> np.ndarray:
-        return np.repeat(chunk[None], len(observations), axis=0)
-
-    return FunctionPolicy(predict, _CHUNK, name="still")
-
-
 class WorkerMemory(threading.Thread):
     """The largest memory of any child process, sampled twice a second."""
 
@@ -123,7 +110,7 @@ def workers(bench: str, episodes: str, counts: Sequence[int]) -> None:
     for count in counts:
         watch = WorkerMemory()
         watch.start()
-        records = evaluate(still(bench), bench, episodes=episodes, workers=count).records
+        records = evaluate(zero_policy(bench, cameras=None), bench, episodes=episodes, workers=count).records
         memory = watch.finish()
         begins = [datetime.fromisoformat(record.started_at) for record in records]
         ends = [datetime.fromisoformat(record.finished_at) for record in records]

@@ -21,11 +21,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from simrun.results import EpisodeRecord, read_run
-from simrun.results.records import COMPLETED
+from synthetic_records import synthetic_record
+
+from simrun.results import read_run
 from simrun.runners.executors.executor import plan_shards
 from simrun.runners.plan import Job
 from simrun.runners.run_folder import RunFolder
@@ -66,31 +68,14 @@ def timed(what: str, action: Callable[[], Any]) -> Any:
 
 def record(job: Job, dice: random.Random) -> str:
     """A synthetic record of a job as a journal line."""
-    episode, candidate = job.episode, job.candidate
     success = dice.random() < 0.5
     digest = hashlib.sha256(repr(job.key).encode()).hexdigest()
     steps = dice.randrange(50, 500)
-    entry = EpisodeRecord(
-        checkpoint=candidate.checkpoint,
-        execution=candidate.execution,
-        policy_seed=candidate.policy_seed,
-        episode=episode.id,
-        benchmark=episode.benchmark,
-        protocol=episode.protocol,
-        task=episode.task,
-        trial=episode.trial,
-        seed=episode.seed,
-        status=COMPLETED,
-        success=success,
-        success_any=success,
-        success_final=success,
+    entry = replace(
+        synthetic_record(job.candidate, job.episode, float(success), chain=False),
         first_success_step=steps if success else None,
-        score=float(success),
         steps=steps,
         instruction="put the white mug on the left plate and the yellow and white mug on the right plate",
-        details={},
-        execution_horizon=10,
-        chunk_length=10,
         inferences=steps // 10,
         actions_hash=digest,
         state_hash=digest[::-1],
@@ -99,7 +84,6 @@ def record(job: Job, dice: random.Random) -> str:
         host="node0001",
         started_at="2026-01-01T00:00:00.000+00:00",
         finished_at="2026-01-01T00:00:09.876+00:00",
-        fingerprint="0123456789ab",
     )
     return json.dumps(vars(entry), separators=(",", ":"))
 
