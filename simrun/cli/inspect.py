@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from simrun.cli import options
 from simrun.cli.terminal import TerminalConsole
 from simrun.envs import benchmark_names, get_benchmark
+from simrun.errors import UnknownKindError
 from simrun.policies.inspection import Inspection, inspect_checkpoint
 from simrun.policies.registry import expand_checkpoints
 
@@ -31,10 +33,16 @@ def command(
     """
     benchmarks = [get_benchmark(name) for name in benchmark_names()]
     wanted = options.given(context.params).get("policy_options", {})
-    found = [
-        inspect_checkpoint(checkpoint, benchmarks, kind=policy, options=wanted)
-        for checkpoint in expand_checkpoints(checkpoints)
-    ]
+    try:
+        found = [
+            inspect_checkpoint(checkpoint, benchmarks, kind=policy, options=wanted)
+            for checkpoint in expand_checkpoints(checkpoints)
+        ]
+    except UnknownKindError as error:
+        if not json_:
+            print("looked for")
+            _print_rows(TerminalConsole(highlight=False, soft_wrap=True), "  ", error.looked_for)
+        raise
     if json_:
         print(json.dumps([inspection.to_json() for inspection in found], indent=1))
         return
@@ -46,9 +54,7 @@ def command(
 def _show(console: TerminalConsole, inspection: Inspection) -> None:
     console.print(inspection.checkpoint, style="bold", markup=False)
     rows = {"kind": f"{inspection.kind}: {inspection.reason}", "SHA-256": inspection.hash, **inspection.properties}
-    width = max(map(len, rows))
-    for name, value in rows.items():
-        console.print(f"  {name:<{width}}  {value}", markup=False)
+    _print_rows(console, "  ", rows)
     console.print("  benchmarks")
     widest = max(len(fit.benchmark) for fit in inspection.fits)
     for fit in inspection.fits:
@@ -59,6 +65,10 @@ def _show(console: TerminalConsole, inspection: Inspection) -> None:
             shown.append(fit.convention)
             where = [other.benchmark for other in inspection.fits if other.convention == fit.convention]
             console.print(f"  convention on {', '.join(where)}", markup=False)
-            widest = max(map(len, fit.convention))
-            for name, value in fit.convention.items():
-                console.print(f"    {name:<{widest}}  {value}", markup=False)
+            _print_rows(console, "    ", fit.convention)
+
+
+def _print_rows(console: TerminalConsole, margin: str, rows: Mapping[str, str]) -> None:
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        console.print(f"{margin}{name:<{width}}  {value}", markup=False)

@@ -76,7 +76,7 @@ def inspect_checkpoint(
         options: the user's options; the convention that they name is shown.
 
     Raises:
-        CheckpointError: it is missing, empty, unreadable, or of no known kind; lists what was looked for.
+        CheckpointError: it is missing, empty, unreadable, or of no known kind.
         UnknownNameError: no such kind or convention.
     """
     named, checkpoint = checkpoint, located(checkpoint)

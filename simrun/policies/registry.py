@@ -70,7 +70,7 @@ def recognise(checkpoint: str, kind: str | None = None) -> tuple[Loader[Any], st
 
     Raises:
         CheckpointError: it is missing, empty, or of two kinds alike.
-        UnknownKindError: no loader knows it; the message says what was looked for.
+        UnknownKindError: no loader knows it.
         UnknownNameError: no such kind.
     """
     checkpoint = located(checkpoint)
@@ -100,8 +100,7 @@ def recognise(checkpoint: str, kind: str | None = None) -> tuple[Loader[Any], st
         raise CheckpointError(
             f"{checkpoint} is a folder of {family.title}, which is not loaded here{family.how_served()}"
         )
-    looked_for = "; ".join(f"{loader.kind}: {loader.looks_for}" for loader in loaders)
-    raise UnknownKindError(f"{checkpoint} is no checkpoint of a known kind; looked for {looked_for}")
+    raise UnknownKindError(checkpoint, {loader.kind: loader.looks_for for loader in loaders})
 
 
 def options_of(loader: Loader[Any], checkpoint: str, values: Mapping[str, Any]) -> LoaderOptions:

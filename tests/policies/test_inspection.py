@@ -5,7 +5,7 @@ import json
 import pytest
 
 from simrun.cli import app
-from simrun.errors import CheckpointError, UnknownNameError, UsageError
+from simrun.errors import UnknownKindError, UnknownNameError, UsageError
 from simrun.policies.inspection import inspect_checkpoint
 
 
@@ -71,11 +71,12 @@ def test_the_command_prints_text_or_json(tmp_path, write_network, capsys):
     assert "chunk length" in shown
 
 
-def test_wrong_questions_are_one_sentence(tmp_path):
+def test_wrong_questions_are_one_sentence(tmp_path, capsys):
     (tmp_path / "net.weights").write_bytes(b"?")
     (tmp_path / "x.pt").write_bytes(b"?")
-    with pytest.raises(CheckpointError, match=r"of a known kind; looked for .*lerobot: a LeRobot folder"):
+    with pytest.raises(UnknownKindError, match=r"no loader knows .*net\.weights .*: --policy lab\.py:CLASS"):
         app(["inspect", str(tmp_path / "net.weights")], standalone_mode=False)
+    assert "\n  lerobot       a LeRobot folder" in capsys.readouterr().out
     with pytest.raises(UnknownNameError, match="unknown option of the kind scripted 'devise'"):
         app(["inspect", "scripted:zero", "-p", "devise=cpu"], standalone_mode=False)
     with pytest.raises(UsageError, match="path_map of the kind vlm4vla must be a JSON table"):

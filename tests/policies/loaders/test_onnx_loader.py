@@ -177,12 +177,6 @@ def test_recognition_by_name_and_by_request(tmp_path, write_network):
         recognise(str(file), "onxn")
 
 
-def test_an_unrecognised_checkpoint_lists_what_was_looked_for(tmp_path):
-    (tmp_path / "net.weights").write_bytes(b"?")
-    with pytest.raises(CheckpointError, match=r"looked for factory: .*onnx: a file \*\.onnx"):
-        recognise(str(tmp_path / "net.weights"))
-
-
 def test_two_episodes_on_the_tabletop(tmp_path, write_network, two_episodes):
     first = two_episodes(write_network(tmp_path / "net.onnx"), size=(12, 16))
     again = two_episodes(tmp_path / "net.onnx", size=(12, 16), workers=2)

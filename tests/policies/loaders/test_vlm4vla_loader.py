@@ -77,7 +77,7 @@ def test_an_incomplete_configuration_is_named(tmp_path):
 def test_recognition_needs_weights_and_configuration(tmp_path):
     (tmp_path / "epoch=3-step=7.pt").write_bytes(b"PK")
     (tmp_path / "epoch=3-step=7.pt_loading_msg.json").write_text('{"missing_keys": []}')
-    with pytest.raises(CheckpointError, match="no checkpoint of a known kind"):
+    with pytest.raises(CheckpointError, match="no loader knows"):
         recognise(str(tmp_path / "epoch=3-step=7.pt"))
     write(tmp_path, CONFIG)
     for name in (tmp_path / "epoch=3-step=7.pt", tmp_path):
