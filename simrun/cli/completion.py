@@ -1,4 +1,4 @@
-"""What a shell completes: names of benchmarks, tasks, and conventions of families. Starts no simulator.
+"""What a shell completes: benchmarks and their tasks, families, their conventions and scores. Starts no simulator.
 
 ``simrun --install-completion`` puts it into the shell. A shell shows no error: where there is one, nothing is offered.
 """
@@ -78,6 +78,14 @@ def protocols(ctx: Any, incomplete: str) -> Iterator[Offer]:
 def families(ctx: Any, incomplete: str) -> Iterator[Offer]:
     """Families of published policies."""
     yield from _every_family()
+
+
+@quiet
+def scores(ctx: Any, incomplete: str) -> Iterator[Offer]:
+    """Published scores."""
+    from simrun.policies.families import published_scores
+
+    yield from ((name, f"{family.title} on {entry.benchmark}") for name, (family, entry) in published_scores().items())
 
 
 @quiet

@@ -4,9 +4,9 @@ Roll out checkpoints over chunk-execution variants, and get a table with interva
 
     simrun --bench calvin --ckpt path/to/checkpoint --exec full,half,single
 
-    simrun --bench tabletop --ckpt 'runs/train/checkpoints/*.onnx' --episodes 0:10
+    simrun --bench tabletop --ckpt 'runs/train/*.onnx' --episodes 0:10
 
-    simrun --bench libero_10 --ckpt ws://localhost:8000 --workers 8 --video failures
+    simrun --bench libero_10 --ckpt ws://localhost:8000 --video failures
 
 A run folder holds everything: running the same command with the same --out,
 or with --resume, goes on where it was. Checkpoints that need no file:

@@ -94,7 +94,11 @@ UntilHalfWidth = Annotated[
 ]
 PolicyKind = Annotated[
     str | None,
-    _what("--policy", help="Kind of checkpoint, when it is not recognised.", completion=completion.kinds),
+    _what(
+        "--policy",
+        help="Kind of checkpoint, when it is not recognised; lab.py:CLASS loads your own.",
+        completion=completion.kinds,
+    ),
 ]
 PolicyOption = Annotated[
     list[str] | None,

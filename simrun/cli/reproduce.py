@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from simrun.cli import options
+from simrun.cli import completion, options
 from simrun.cli.evaluate import choose_folder, forbid_downloads, print_result, report_result
 from simrun.cli.terminal import TerminalConsole
 from simrun.errors import DONE, FAILED, UnknownNameError, UsageError
@@ -33,7 +33,12 @@ from simrun.results.statistics.intervals import Interval
 
 def command(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A published score; 'simrun list families FAMILY' shows them.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A published score; 'simrun list families FAMILY' shows them.", autocompletion=completion.scores
+        ),
+    ],
     ckpt: Annotated[str | None, typer.Option("--ckpt", "-c", help="Another checkpoint than the published one.")] = None,
     against: Annotated[
         Path | None,

@@ -48,9 +48,11 @@ class NativeExecution:
         return self.steps or chunk_length
 
     def describe(self, chunk_length: int) -> str:
-        """What it comes to: ``10 of 50``."""
+        """What it comes to: ``10 of 50 actions``."""
         which = "the last " if self.last and self.steps not in (0, chunk_length) else ""
-        return f"{which}{self.horizon(chunk_length)} of {chunk_length}" + (f", {self.also}" if self.also else "")
+        return f"{which}{self.horizon(chunk_length)} of {chunk_length} actions" + (
+            f", {self.also}" if self.also else ""
+        )
 
 
 @dataclass(frozen=True)

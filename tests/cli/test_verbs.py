@@ -101,6 +101,8 @@ def test_completion_knows_the_verbs() -> None:
         ("--bench tabletop --protocol tabletop/", "tabletop/standard@1", "calvin/standard@1"),
         ("--bench libero_10 -p convention=open", "convention=openvla-libero", "convention=openvla-bridge"),
         ("--policy on", "onnx", "scripted"),
+        ("setup smol", "smolvla", "tabletop"),
+        ("reproduce smolvla-libero_go", "smolvla-libero_goal", "pi05-libero_goal"),
         ("--bench nothing --tasks re", "", "reach_red"),
     ],
     ids=lambda value: value,

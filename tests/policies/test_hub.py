@@ -190,7 +190,7 @@ def test_a_repository_of_no_known_kind_is_said(hub, tmp_path):
     (tmp_path / "strange" / "weights.bin").write_bytes(b"x")
     hub.add("lab/strange", tmp_path / "strange")
     (name,) = expand_checkpoints(["lab/strange"])
-    with pytest.raises(CheckpointError, match="no loader knows .*strange"):
+    with pytest.raises(CheckpointError, match=r"no loader knows .*strange"):
         recognise(name)
 
 

@@ -179,7 +179,7 @@ def test_a_convention_in_a_file_reaches_a_server(listening, plane, observe, tmp_
     assert request["images"]["cam_high"].shape == (3, 6, 8)
     np.testing.assert_array_equal(request["qpos"], seen.proprio[[1, 0]].astype(np.float64))
     assert request["prompt"] == "please reach the red mark"
-    assert policy.spec.native.describe(4) == "2 of 4"
+    assert policy.spec.native.describe(4) == "2 of 4 actions"
 
 
 @pytest.mark.parametrize(
@@ -341,9 +341,9 @@ def test_what_a_lerobot_folder_says_is_used(tmp_path):
     }
     folder = _lerobot(tmp_path, steps=[rename])
     assert folder.cameras == ("front",)
-    assert folder.native.describe(folder.chunk_length) == "10 of 50"
+    assert folder.native.describe(folder.chunk_length) == "10 of 50 actions"
     ensembled = _lerobot(tmp_path, config={"temporal_ensemble_coeff": 0.01, "n_action_steps": 1}, steps=[rename])
-    assert ensembled.native.describe(50) == "1 of 50, a temporal ensemble with coefficient 0.01"
+    assert ensembled.native.describe(50) == "1 of 50 actions, a temporal ensemble with coefficient 0.01"
     assert _lerobot(tmp_path, config={"n_obs_steps": 2}).history == 2
 
 

@@ -59,6 +59,13 @@ def test_table_compares(run: Path) -> None:
         "Against published numbers: success",
         "Against published numbers: average length",
     }
+    # Of all models, only what can be tested is shown, and the rest is counted; of a model that is named, everything.
+    text = call("table", run, "--protocol", "calvin", "--compare", "published")
+    assert "Left out: 156 that cannot be tested" in text
+    assert "not testable" not in text
+    text = call("table", run, "--protocol", "calvin", "--compare", "published:pi0")
+    assert "not testable" in text
+    assert "Left out" not in text
     with pytest.raises(UsageError, match="known: all, imported, published"):
         call("table", run, "--compare", "nobody")
     with pytest.raises(UsageError, match="no published number"):

@@ -110,13 +110,23 @@ def verdict_sentences(cells: Sequence[Cell]) -> list[str]:
     return sentences
 
 
-def published_sections(differences: Sequence[Difference], title: str = "Against published numbers") -> list[Section]:
-    """One row a cell and published number; average lengths and success rates in sections of their own."""
+def published_sections(differences: Sequence[Difference], left_out: int = 0) -> list[Section]:
+    """One row a cell and published number; average lengths and success rates in sections of their own.
+
+    Args:
+        differences: what to show.
+        left_out: how many published numbers were left out, for they cannot be tested.
+    """
     by_unit: dict[str, list[Difference]] = {}
     for one in differences:
         by_unit.setdefault("length" if one.row.metric == "average_length" else "percent", []).append(one)
     notes = (
         f"{len(differences)} comparisons, p-values corrected together by Holm's method.",
+        *(
+            [f"Left out: {left_out} that cannot be tested; --compare published:MODEL shows all of one."]
+            if left_out
+            else []
+        ),
         "A published rate that is no count of its episodes, and a length that its own success rates contradict, are "
         "not tested; runs repeated on the same initial states count the states.",
         "Protocols are named in the first table; whether the paper's protocol is the same is for you to judge.",
@@ -126,7 +136,7 @@ def published_sections(differences: Sequence[Difference], title: str = "Against 
     )
     return [
         Section(
-            f"{title}: {'average length' if unit == 'length' else 'success'}",
+            f"Against published numbers: {'average length' if unit == 'length' else 'success'}",
             _published_columns(unit),
             tuple(Row(_published_values(one)) for one in members),
             notes,

@@ -260,7 +260,7 @@ class _Session:
             come_to = "the whole chunk, for nobody says what its authors execute"
             if spec.native is not None:
                 come_to = spec.native.describe(spec.chunk_length)
-            remarks.append(f"{checkpoint}: native: {come_to}.")
+            remarks.append(f"{checkpoint}: native executes {come_to}.")
         for remark in remarks:
             self._run.note_remark(checkpoint, remark)
 

@@ -37,14 +37,14 @@ def test_native_executes_what_the_authors_do_and_says_what_that_is() -> None:
     assert [entry.step for entry in policy.asked if entry.episode == policy.asked[0].episode] == [0, 3, 6, 9]
     assert all(entry.native for entry in policy.asked)
     assert results.records[0].execution_horizon == 3
-    assert "watching: native: 3 of 8." in str(results)
+    assert "watching: native executes 3 of 8 actions." in str(results)
 
 
 def test_without_a_word_of_its_authors_native_is_the_whole_chunk() -> None:
     policy = Watching(native=None)
     results = evaluate(policy, "tabletop", exec=["native", "full"], **SHORT)
     assert {record.execution for record in results.records} == {"native"}
-    assert "native: the whole chunk, for nobody says what its authors execute" in str(results)
+    assert "native executes the whole chunk, for nobody says what its authors execute" in str(results)
     assert "full was not run, because it executes exactly what native does" in str(results)
 
 
