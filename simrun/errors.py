@@ -161,8 +161,8 @@ class UnknownKindError(CheckpointError):
 
     def __init__(self, checkpoint: str, looked_for: dict[str, str]) -> None:
         super().__init__(
-            f"no loader knows {checkpoint} ('simrun inspect' lists what they look for); if it holds the weights of "
-            "your own network, name the class that loads them: --policy lab.py:CLASS (the README shows one of ten lines)"
+            f"no loader knows {checkpoint} ('simrun inspect' lists what they look for); if it holds your own network's "
+            "weights, name the class that loads them: --policy lab.py:CLASS (the README shows one of ten lines)"
         )
         self.looked_for = looked_for
 
