@@ -116,10 +116,7 @@ def footnotes(cells: Sequence[Cell], rows: Sequence[Row]) -> list[str]:
         level = next((estimate.interval.level for estimate in estimates if estimate.interval), 0.95)
         notes.append(f"Intervals: {level:.0%}; {', '.join(methods)}.")
     if any(row.best for row in rows):
-        notes.append(
-            "Marked: the best among complete cells. The best of several is biased upwards; "
-            "the sweep layout prints the corrected value."
-        )
+        notes.append("Marked: the best complete cell. Being chosen biases it upwards; --layout sweep corrects it.")
     if any(cell.anytime for cell in cells):
         notes.append(
             "Stopped when the mean was known well enough: its interval holds at any time; those of single tasks, and "
