@@ -176,7 +176,7 @@ def _compared(
         differences = compare_with_published(cells, model)
         if not differences:
             raise UsageError(f"there is no published number to compare with ({compare!r})")
-        # Of all models those that can be tested: most rows of CALVIN are a length without its rates.
+        # Of all models those that can be tested: some papers print a mean without what its test needs.
         shown = differences if model else [one for one in differences if one.p_value is not None] or differences
         return published_sections(shown, left_out=len(differences) - len(shown))
     sections = []
