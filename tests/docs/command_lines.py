@@ -21,7 +21,7 @@ from tests.docs.pages import Block
 
 SHELL = ("sh", "bash", "console")
 _ENDS = frozenset({";", "&", "&&", "||", "|", "(", ")", ">", ">>", "2>", "2>&1", "<"})
-_HELP = ("-h", "--help", "--version")
+_ENDING = ("-h", "--help", "--version", "--install-completion")
 
 
 def simrun_commands(block: Block) -> Iterator[list[str]]:
@@ -71,7 +71,7 @@ def parse(arguments: list[str]) -> None:
         parse(arguments[:at])
         parse(arguments[at + 1 :])
         return
-    if set(arguments) & set(_HELP):
+    if set(arguments) & set(_ENDING):
         return
     command: Any = typer.main.get_command(app)
     context = command.make_context("simrun", list(arguments))

@@ -78,6 +78,6 @@ def test_the_last_rows_of_a_chunk_where_upstream_executes_those() -> None:
     plan = ChunkExecutor(ExecutionVariant("native"), 8, native=native)
     chunk = np.arange(8, dtype=np.float32)[:, None]
     np.testing.assert_array_equal(plan.plan(chunk)[:, 0], [3, 4, 5, 6, 7])
-    assert native.describe(8) == "the last 5 of 8"
+    assert native.describe(8) == "the last 5 of 8 actions"
     with pytest.raises(UsageError, match="takes 9 actions of each chunk, and the policy's hold 8"):
         ChunkExecutor(ExecutionVariant("native"), 8, native=NativeExecution(9))
