@@ -5,8 +5,6 @@ To be imported after `simrun.envs.libero.upstream.import_upstream`, as everythin
 
 from __future__ import annotations
 
-import ctypes
-from functools import cache
 from pathlib import Path
 
 import mujoco
@@ -14,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simrun.envs.libero.arm import Arm
+from simrun.envs.libero.compiled_models import release_textures
 from simrun.envs.libero.fixtures import (
     Poses,
     draw_poses,
@@ -51,9 +50,7 @@ class Scene:
     """
 
     def __init__(self, recipe: Recipe, assets: Path) -> None:
-        _keep_no_assets()
         self.problem = build_problem(recipe.model, recipe.task, assets)
-        _release_compiler()
         self.model: mujoco.MjModel = self.problem.sim.model._model
         self.data: mujoco.MjData = self.problem.sim.data._data
         self.arm = Arm(self.model, self.data, self.problem.robots[0])
@@ -61,6 +58,7 @@ class Scene:
         self._compiled_view = CameraPose(
             *(tuple(row[self._agentview]) for row in (self.model.cam_pos, self.model.cam_quat))
         )
+        self.textured = True
         self._fixtures = fixture_bodies(self.problem)
         self._compiled_poses = read_poses(self.model, self._fixtures)
         self._drawn_poses: dict[tuple[int, bool], Poses] = {}
@@ -98,6 +96,11 @@ class Scene:
     def task(self) -> str:
         """Name of the task."""
         return self.recipe.task
+
+    def release_textures(self) -> None:
+        """Give the textures' memory back, when the one renderer of the scene has taken them up."""
+        release_textures(self.model)
+        self.textured = False
 
     def close(self) -> None:
         """Free model and data."""
@@ -206,25 +209,3 @@ class Scene:
 
     def _note_after_sample(self) -> None:
         self._joints_after_sample[:] = self.data.qpos
-
-
-@cache
-def _keep_no_assets() -> None:
-    """Let MuJoCo's compiler cache none of the assets that it reads, before it has read any.
-
-    A cache that already holds some must not be emptied: its size is then counted wrongly, and emptying it never ends.
-    """
-    library = Path(mujoco.__file__).with_name(f"libmujoco.so.{mujoco.__version__}")
-    if library.exists():
-        compiler = ctypes.CDLL(str(library))
-        compiler.mj_globalCache.restype = ctypes.c_void_p
-        compiler.mj_setCacheSize.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-        compiler.mj_setCacheSize(compiler.mj_globalCache(), 0)
-
-
-def _release_compiler() -> None:
-    """Give back what MuJoCo's compiler keeps when it is through: the last XML, with every texture and mesh it named."""
-    mujoco.MjModel.from_xml_string("<mujoco/>")
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

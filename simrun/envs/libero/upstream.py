@@ -102,8 +102,11 @@ def build_problem(model: SceneModel, name: str, assets: Path) -> Any:
         AssetError: a file that the scene names is missing or unreadable.
         DependencyError: a package is missing.
     """
+    # Imports robosuite, which `import_upstream` has prepared.
+    from simrun.envs.libero.compiled_models import models_from_files
+
     wrapper = importlib.import_module("libero.libero.envs.env_wrapper")
-    with preserved_random_state(), tempfile.TemporaryDirectory() as folder:
+    with preserved_random_state(), models_from_files(), tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "task.bddl"
         # Upstream reads it in the locale's encoding; what is not ASCII stands in the sentence alone, which is not used.
         file.write_text(model.bddl, encoding="ascii", errors="replace")

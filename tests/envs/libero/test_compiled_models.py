@@ -1,0 +1,138 @@
+"""Compiled models that are kept as files: equal to the last bit, compiled anew when anything has changed."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import pytest
+from PIL import Image
+
+from simrun.envs.libero import compiled_models
+from simrun.envs.libero.compiled_models import FOLDER, compiled_model, model_key, release_textures
+
+SCENE = """<mujoco><asset>
+<texture name="wood" type="2d" file="{file}"/><material name="wood" texture="wood"/></asset>
+<worldbody><geom type="box" size="1 1 .1" material="wood"/>
+<body pos="0 0 {height}"><freejoint/><geom type="capsule" size=".1 .2"/></body></worldbody></mujoco>"""
+
+
+class Kept:
+    """A scene with one texture, the folder of its models, and how often the compiler ran."""
+
+    def __init__(self, home: Path) -> None:
+        self.picture = home / "wood.png"
+        self.folder = home / "cache" / FOLDER
+        self.paint(100)
+        self.compiled = 0
+
+    def paint(self, grey: int) -> None:
+        ramp = np.arange(300 * 300 * 3).reshape(300, 300, 3) % 90
+        Image.fromarray((ramp + grey).astype(np.uint8)).save(self.picture)
+
+    def xml(self, height: float = 1.0) -> str:
+        return SCENE.format(file=self.picture, height=height)
+
+    def files(self) -> list[Path]:
+        return sorted(self.folder.iterdir())
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    monkeypatch.setenv("SIMRUN_HOME", str(tmp_path))
+    made = Kept(tmp_path)
+
+    def count() -> None:
+        made.compiled += 1
+
+    # Called once before each compilation; what it does is LIBERO's MuJoCo's own.
+    monkeypatch.setattr(compiled_models, "_keep_no_assets", count)
+    return made
+
+
+def arrays(model: mujoco.MjModel) -> dict[str, bytes]:
+    """Every array of a model."""
+    found = {name: getattr(model, name) for name in dir(model) if not name.startswith("_")}
+    return {name: value.tobytes() for name, value in found.items() if isinstance(value, np.ndarray)}
+
+
+def test_a_model_is_compiled_once_and_read_to_the_last_bit(kept: Kept) -> None:
+    first, second = compiled_model(kept.xml()), compiled_model(kept.xml())
+    assert kept.compiled == 1
+    assert len(kept.files()) == 1
+    assert arrays(first) == arrays(second)
+    assert len(arrays(first)) > 200
+    assert second.tex_data.any()
+
+
+def test_another_text_or_another_picture_is_another_model(kept: Kept) -> None:
+    before = model_key(kept.xml())
+    assert model_key(kept.xml(height=2.0)) != before
+    compiled_model(kept.xml())
+    kept.paint(101)
+    assert model_key(kept.xml()) != before
+    compiled_model(kept.xml())
+    assert kept.compiled == len(kept.files()) == 2
+
+
+def test_another_release_of_mujoco_compiles_anew(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = model_key(kept.xml())
+    monkeypatch.setattr(mujoco, "__version__", "3.0.0")
+    assert model_key(kept.xml()) != before
+
+
+@pytest.mark.parametrize("damage", ["flipped", "torn"])
+def test_a_damaged_file_is_compiled_anew(kept: Kept, damage: str) -> None:
+    whole = arrays(compiled_model(kept.xml()))
+    (file,) = kept.files()
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content if damage == "flipped" else content[:-100])
+    assert arrays(compiled_model(kept.xml())) == whole
+    assert arrays(compiled_model(kept.xml())) == whole
+    assert kept.compiled == 2
+    assert kept.files() == [file]
+
+
+def test_the_folder_is_bounded_and_keeps_what_was_used_of_late(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled_model(kept.xml(1.0))
+    (first,) = kept.files()
+    monkeypatch.setattr(compiled_models, "MOST_BYTES", int(1.5 * first.stat().st_size))
+    compiled_model(kept.xml(2.0))
+    assert kept.files() == [first]
+    part = kept.folder / "left.part"
+    part.touch()
+    long_ago = time.time() - 2 * 24 * 3600
+    for file in (first, part):
+        os.utime(file, (long_ago, long_ago))
+    compiled_model(kept.xml(2.0))
+    (second,) = kept.files()
+    assert second != first
+
+
+def test_what_cannot_be_kept_is_compiled_each_time(kept: Kept, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    kept.folder.touch()
+    for _ in range(2):
+        assert compiled_model(kept.xml()).ngeom == 2
+    assert kept.compiled == 2
+
+
+def test_a_missing_file_is_told_by_the_compiler(kept: Kept) -> None:
+    kept.picture.unlink()
+    with pytest.raises(ValueError, match=r"wood\.png"):
+        compiled_model(kept.xml())
+    assert not kept.folder.exists()
+
+
+def test_released_textures_leave_the_rest_of_the_model_alone(kept: Kept) -> None:
+    model = compiled_model(kept.xml())
+    before = arrays(model)
+    release_textures(model)
+    after = arrays(model)
+    assert {name for name in before if before[name] != after[name]} == {"tex_data"}
+    assert np.mean(model.tex_data == 0) > 0.9
+    del model
