@@ -136,8 +136,13 @@ class BenchmarkDescription(ABC):
             raise UsageError(f"{self.name} has no protocol: {self.target} declares none, and none lies beside it")
         return own
 
-    def left_out(self, protocol: Protocol) -> Sequence[str]:
-        """What of the benchmark `tasks` leaves out for want of data files, one sentence each; empty where nothing."""
+    def left_out(self, protocol: Protocol, asked: Sequence[str] | None = None) -> Sequence[str]:
+        """What of the benchmark `tasks` leaves out for want of data files, one sentence each; empty where nothing.
+
+        Args:
+            protocol: the protocol.
+            asked: names of tasks, or patterns with ``*``, that it is asked of; None asks of all.
+        """
         return ()
 
     def retired_protocols(self) -> Mapping[str, str]:

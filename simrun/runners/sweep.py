@@ -16,7 +16,7 @@ from simrun.envs import Benchmark, Episode, Protocol, Task, canonical_name, get_
 from simrun.envs.instructions import worded
 from simrun.envs.machine.regular_files import read_document
 from simrun.envs.perturbations import NONE, Perturbation, perturbed
-from simrun.errors import EpisodeRangeError, UnknownNameError, UsageError
+from simrun.errors import AssetError, EpisodeRangeError, UnknownNameError, UsageError
 from simrun.policies import ExecutionVariant
 from simrun.policies.options import DEVICE
 from simrun.policies.registry import check_options, declares_native, expand_checkpoints
@@ -266,6 +266,7 @@ def select_episodes(config: SweepConfig, benchmark: Benchmark, protocol: Protoco
     """The episodes of one benchmark, in the official order of its tasks.
 
     Raises:
+        AssetError: what a task pattern matches lacks its data files.
         UnknownNameError: a task pattern matches nothing.
         EpisodeRangeError: a range reaches beyond a task's trials.
     """
@@ -328,6 +329,8 @@ def _select_tasks(config: SweepConfig, benchmark: Benchmark, protocol: Protocol)
         return tasks
     for pattern in config.tasks:
         if not any(fnmatchcase(task.name, pattern) for task in tasks):
+            if lacking := benchmark.left_out(protocol, [pattern]):
+                raise AssetError(" ".join(lacking))
             raise UnknownNameError(f"task of {benchmark.name}", pattern, [task.name for task in tasks])
     return [task for task in tasks if any(fnmatchcase(task.name, pattern) for pattern in config.tasks)]
 

@@ -167,7 +167,7 @@ class _Session:
     def _run_benchmark(self, protocol: Protocol, stages: Iterator[Stage]) -> None:
         benchmark = get_benchmark(protocol.benchmark)
         benchmark.check_not_retired(protocol.name)
-        for sentence in benchmark.left_out(protocol):
+        for sentence in benchmark.left_out(protocol, self._config.tasks):
             self._note(sentence)
         capacity = Capacity.detect()
         most = self._source.most_jobs(protocol.name)

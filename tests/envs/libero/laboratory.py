@@ -6,18 +6,22 @@ import json
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from simrun.envs import BenchmarkEnv, Episode, hash_state, perturbations
 from simrun.envs.expert import find_expert
 from simrun.envs.laboratory.laboratory import Laboratory
+from simrun.envs.libero import robustness
 from simrun.envs.libero.benchmark import Libero10, LiberoGoal, LiberoObject
-from simrun.envs.libero.robustness import LiberoPlusObject, LiberoProObject
+from simrun.envs.libero.robustness import LiberoPlusObject
+from simrun.envs.libero.robustness.suites import PROMPTS
 from simrun.envs.libero.suites import suite_tasks
 from simrun.envs.machine.machine_setup import MachineSetup
 from simrun.envs.perturbations import AXES
@@ -29,7 +33,7 @@ BENCHMARK = Libero10()
 # MuJoCo chooses how to draw when it is imported.
 MachineSetup.of(BENCHMARK).prepare_process()
 TASKS = suite_tasks("libero_10")
-PERTURBED = {benchmark.name: benchmark for benchmark in (LiberoPlusObject, LiberoProObject)}
+PERTURBED = {benchmark.name: benchmark for benchmark in (getattr(robustness, name) for name in robustness.__all__)}
 
 
 def episode(task: int, trial: int, protocol: str = "standard", seed: int = 0) -> Episode:
@@ -162,6 +166,48 @@ def twins(request: dict[str, Any]) -> dict[str, list[Any]]:
             env.close()
         (ours, *said), (theirs, *twin_said) = begun
         found[name] = [int((ours != theirs).sum()), said, twin_said]
+    return found
+
+
+def traps(request: dict[str, Any]) -> dict[str, Any]:
+    """For each number of dummy steps, two variants of one task: equal states, angle between hands, equal pictures.
+
+    The pictures are the first variant's beside the second's, and beside its own, begun again after that.
+    """
+    benchmark, found = LiberoPlusObject(), {}
+    for settle in (0, 10):
+        protocol = benchmark.protocol().override(settle_steps=settle)
+        env, seen = benchmark.make_env(protocol=protocol, cameras=("agentview",)), []
+        for name in (request["noise"], request["robot"], request["noise"]):
+            generator = np.random.get_state()[1].tolist()
+            env.begin(Episode(protocol.name, name, 0))
+            observed = env.observe()
+            assert generator == np.random.get_state()[1].tolist()
+            state = {name: env.state()[name] for name in ("time", "qpos", "qvel", "fixtures")}
+            seen.append((hash_state(state), observed["images"]["agentview"], observed["proprio"][3:6]))
+        env.close()
+        (begun, picture, hand), (other, plain, turned), (again, repeated, _) = seen
+        assert begun == again
+        angle = (Rotation.from_rotvec(hand).inv() * Rotation.from_rotvec(turned)).magnitude()
+        same = [bool(np.array_equal(picture, one)) for one in (plain, repeated)]
+        found[str(settle)] = [begun == other, float(np.degrees(angle)), *same]
+    return found
+
+
+def definitions(request: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Benchmark -> category and number of states -> variants whose definition, sentences and states were read."""
+    found = {}
+    for name, kind in PERTURBED.items():
+        benchmark, read = kind(), Counter()
+        for task in benchmark.tasks(benchmark.protocol()):
+            variant = benchmark.perturbed_tasks()[task.name]
+            recipe = benchmark.recipe(variant, "base")
+            assert "(:goal" in recipe.model.bddl, task
+            assert all(benchmark.told(variant, prompt) for prompt in PROMPTS), task
+            states = np.atleast_2d(recipe.read_states())
+            assert np.isfinite(states).all(), task
+            read[f"{variant.category}, {len(states)}"] += 1
+        found[name] = read
     return found
 
 

@@ -85,6 +85,26 @@ def test_paired_twins_begin_where_the_variant_does_and_others_elsewhere(laborato
     assert all(one == [0, OWN, OWN] for one in found.values()), found
 
 
+@pytest.mark.slow
+def test_definition_and_states_of_every_variant_are_read(laboratory: Experiments) -> None:
+    found = laboratory("definitions")
+    # Layouts, and nothing else, have one initial state.
+    assert {key for read in found.values() for key in read if ("Layout" in key) != key.endswith(", 1")} == set()
+    assert sum(sum(read.values()) for name, read in found.items() if "plus" in name) == 7045
+    assert [sum(read.values()) for name, read in found.items() if "pro" in name] == [40] * 4
+
+
+@pytest.mark.slow
+def test_rest_pose_and_noise_of_a_variant_begin_with_the_dummy_steps(laboratory: Experiments) -> None:
+    view = f"{SOUP}_view_0_0_100_0_0_initstate_"
+    found = laboratory("traps", noise=f"{view}0_noise_36", robot=f"{view}421")
+    # The initial state sets the joints back, and the picture of it is clean.
+    assert found["0"] == [True, 0.0, True, True]
+    same, angle, clean, repeated = found["10"]
+    assert (same, clean, repeated) == (False, False, True)
+    assert angle > 15
+
+
 @pytest.mark.timeout(600)
 def test_what_is_seen_otherwise_leaves_the_physics_alone(laboratory: Experiments) -> None:
     found = laboratory("perturbed", task=5)

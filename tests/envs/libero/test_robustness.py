@@ -20,6 +20,7 @@ from simrun.envs.libero.suites import suite_tasks
 from simrun.envs.machine.data_files import DataFiles
 from simrun.envs.machine.interpreters import find_interpreter
 from simrun.errors import AssetError, UnknownNameError, UsageError
+from simrun.runners.sweep import SweepConfig, select_episodes
 
 SUITES = ("spatial", "object", "goal", "10")
 PUBLISHED = {
@@ -247,7 +248,7 @@ def test_missing_files_leave_variants_out_by_name(wheels: Path) -> None:
     protocol = benchmark.protocol()
     assert len(benchmark.tasks(protocol)) == 1791
     left_out = benchmark.left_out(protocol)
-    assert [sentence.split(" are left out")[0] for sentence in left_out] == [
+    assert [sentence.split(" left out")[0] for sentence in left_out] == [
         "libero_plus_goal: 281 variants of Background Textures",
         "libero_plus_goal: 240 variants of Objects Layout",
         "libero_plus_goal: 279 variants of Light Conditions",
@@ -256,6 +257,14 @@ def test_missing_files_leave_variants_out_by_name(wheels: Path) -> None:
     light = next(name for name, task in benchmark.perturbed_tasks().items() if task.category == "Light Conditions")
     with pytest.raises(AssetError, match=rf"{light} of libero_plus_goal needs scenes/lights/.*\.xml"):
         benchmark.task(protocol, light)
+    # A run hears of what it asked for alone, and of files where all that it asked for lacks them.
+    assert benchmark.left_out(protocol, ["*_view_*"]) == []
+    assert [one.split(",")[0] for one in benchmark.left_out(protocol, [light, "nothing"])] == [
+        "libero_plus_goal: 1 variant of Light Conditions left out"
+    ]
+    for pattern in (light, "*_light_*"):
+        with pytest.raises(AssetError, match="Light Conditions left out"):
+            select_episodes(SweepConfig(ckpt=["x"], bench=["libero_plus_goal"], tasks=[pattern]), benchmark, protocol)
     for file in benchmark.perturbed_tasks()[light].files:
         (wheels / file).parent.mkdir(parents=True, exist_ok=True)
         (wheels / file).touch()
@@ -301,7 +310,7 @@ def test_the_hubs_archive_brings_variants_and_leaves_liberos_own_files(
             packed.writestr(f"home/somebody/libero_plus/assets/{path}", f"content of {path}")
         packed.writestr("home/somebody/libero_plus/README.md", "not data")
     said = benchmark.left_out(benchmark.protocol())
-    assert any(f"variants of Light Conditions are left out, {variant.name} the first" in one for one in said)
+    assert any(f"variants of Light Conditions left out, {variant.name} the first" in one for one in said)
     assert all("--from ARCHIVE" in one for one in said)
     with pytest.raises(AssetError, match="needs"):
         benchmark.task(benchmark.protocol(), variant.name)
