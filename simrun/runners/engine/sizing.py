@@ -18,9 +18,11 @@ MOST_PER_CORE = 8
 
 _SHORTEST = 1.5
 _CHUNKS_EACH = 4
-_HELPS = 1.05
+_HELPS = 1.03
 _HARMLESS = 0.98
 _STEP = 1.2
+_SMALLEST_JUMP = 1.5
+_LARGEST_JUMP = 4.0
 _IDLE = 0.1
 _SATURATED = 0.95
 _MOST_WORTH = 10.0
@@ -143,7 +145,8 @@ class WorkerCount:
     """Climbs to the number of workers with the most chunks a second, and rests there.
 
     More are tried while cores stand still, fewer while the policy is busy all the time and workers queue for more than
-    its next batch. A trial that does not help is taken back, and the next comes after a rest that doubles each time.
+    its next batch. A trial that does not help in two stretches one after the other is taken back, and the next comes
+    after a rest that doubles each time.
 
     Args:
         count: workers to begin with.
@@ -159,6 +162,7 @@ class WorkerCount:
         self._most = most
         self._cores = cores
         self._tried: tuple[int, float] | None = None
+        self._doubted = False
         self._rest = _REST
         self._resting = 0
 
@@ -174,12 +178,17 @@ class WorkerCount:
         if room < 0:
             self._take_back(max(1, self.count + room))
         elif self._tried is not None and not self._has_helped(seen, *self._tried):
-            self._take_back(self._tried[0])
+            if self._doubted:
+                self._take_back(self._tried[0])
+            else:
+                # One stretch may have met a burst of resets, or somebody else's use of the machine.
+                self._doubted = True
         elif self._resting:
             self._resting -= 1
         else:
             wanted = self._wanted(seen, room, max_batch)
             self._tried = (self.count, seen.rate) if wanted != self.count else None
+            self._doubted = False
             self.count = wanted
         return self.count
 
@@ -189,6 +198,7 @@ class WorkerCount:
     def _take_back(self, count: int) -> None:
         self.count = count
         self._tried = None
+        self._doubted = False
         self._resting = self._rest
         self._rest *= 2
 
@@ -199,6 +209,7 @@ class WorkerCount:
             return max(2, round(self.count / 1.5)) if queueing and self.count > 2 else self.count
         if seen.processor >= (1 - _IDLE) * self._cores:
             return self.count
-        factor = min(2.0, max(1.25, self._cores / max(seen.processor, 1e-9)))
+        # As many as would keep the cores busy if the policy kept up; where it does not, batches grow.
+        factor = min(_LARGEST_JUMP, max(_SMALLEST_JUMP, self._cores / max(seen.processor, 1e-9)))
         more = min(self._most, self.count + room, max(self.count + 1, round(self.count * factor)))
         return more if more >= _STEP * self.count else self.count

@@ -88,9 +88,19 @@ def test_a_trial_that_does_not_help_is_taken_back_and_the_next_waits_twice_as_lo
     workers = WorkerCount(2, CORES, 16)
     same = Stretch(rate=100.0, processor=0.5, inferring=0.5, waiting=0.0)
     counts = [workers.decide(same, 16, 16) for _ in range(40)]
-    assert counts[:2] == [4, 2]
-    trials = [index for index, count in enumerate(counts) if count == 4]
-    assert [later - earlier for earlier, later in pairwise(trials)] == [10, 18]
+    # The second stretch with eight decides.
+    assert counts[:3] == [8, 8, 2]
+    trials = [index for index, count in enumerate(counts) if count == 8]
+    assert [later - earlier for earlier, later in pairwise(trials[::2])] == [11, 19]
+
+
+def test_a_trial_is_not_given_up_for_one_bad_stretch() -> None:
+    workers = WorkerCount(2, CORES, 16)
+    rates = {2: 100.0, 8: 300.0, 16: 400.0}
+    slow = iter([1.0, 0.3, 1.0, 1.0, 0.7, 1.0, 1.0])
+    for share in slow:
+        workers.decide(Stretch(rates[workers.count] * share, 0.5, 0.5, 0.0), 16, 16)
+    assert workers.count == 16
 
 
 def test_no_worker_is_added_that_memory_does_not_hold() -> None:
