@@ -29,7 +29,7 @@ from simrun.envs.calvin.scenes import get_scene
 from simrun.envs.calvin.sequences import initial_state, sequences
 from simrun.envs.calvin.simulation import SUBSTEPS, Simulation
 from simrun.envs.laboratory.laboratory import Laboratory
-from simrun.envs.machine.data_files import asset_folder
+from simrun.envs.machine.data_files import DataFiles
 
 Actions = npt.NDArray[np.float64]
 
@@ -136,7 +136,7 @@ def milliseconds(begin: Callable[[], object], run: Callable[[], object], clock: 
 def main() -> int:
     """Time everything, print the figures, and say whether they are good enough."""
     benchmark = get_benchmark("calvin")
-    data = asset_folder(benchmark.name, "calvin", "data") / "data"
+    data = DataFiles.of(benchmark).folder() / "data"
     protocol = benchmark.protocol("vlm4vla")
     episode = Episode(protocol.name, "sequence", SEQUENCE)
     seeing = benchmark.make_env(protocol=protocol)

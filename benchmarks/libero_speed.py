@@ -29,6 +29,7 @@ import simrun
 from simrun.envs import Episode, get_benchmark
 from simrun.envs.laboratory.laboratory import Laboratory
 from simrun.envs.machine import bootstrap
+from simrun.envs.machine.data_files import DataFiles
 from simrun.envs.machine.interpreters import find_interpreter
 
 SUITE = "libero_10"
@@ -115,7 +116,7 @@ def import_upstream() -> None:
     os.environ["LIBERO_CONFIG_PATH"] = folder
     import libero.libero
 
-    libero.libero._assets_path_cache = str(get_benchmark(SUITE).assets())
+    libero.libero._assets_path_cache = str(DataFiles.of(get_benchmark(SUITE)).folder())
 
 
 def measure_upstream(task: int, steps: int, resets: int) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 
 from simrun.envs import BenchmarkEnv, Episode, get_benchmark
+from simrun.envs.machine import bootstrap
 from simrun.envs.machine.interpreters import find_interpreter
-from simrun.runners.engine import bootstrap
 
 
 @dataclass(frozen=True)
@@ -191,10 +191,10 @@ def run(env: BenchmarkEnv, episode: Episode, actions: np.ndarray, chunk: int) ->
     return time.perf_counter() - started, time.process_time() - spent
 
 
-def measure(name: str, chunks: list[int], turns: int, profiled: bool, blind: bool) -> dict[str, Any]:
-    """Figures of a benchmark, in its own interpreter."""
-    course = COURSES[name]
-    benchmark = get_benchmark(name)
+def measure(target: str, chunks: list[int], turns: int, profiled: bool, blind: bool) -> dict[str, Any]:
+    """Figures of a benchmark, in its own interpreter, which knows no benchmark by its name."""
+    benchmark = get_benchmark(target)
+    course = COURSES[benchmark.name]
     protocol = benchmark.protocol().override(**dict(course.overrides))
     env = benchmark.make_env(protocol=protocol, cameras=() if blind else None)
     episode = Episode(protocol.name, course.task, course.trial)
@@ -222,11 +222,12 @@ def measure(name: str, chunks: list[int], turns: int, profiled: bool, blind: boo
 
 def in_interpreter(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """`measure` in a process of the benchmark's interpreter."""
-    expose = f"import runpy; runpy.run_path({str(Path(bootstrap.__file__))!r})['_expose_package']()"
+    expose = f"import runpy; runpy.run_path({bootstrap.__file__!r})['expose'](*{bootstrap.location('simrun')!r})"
     code = f"{expose}; runpy.run_path({str(Path(__file__).resolve())!r}, run_name='__main__')"
     chunks = options.chunks or list(COURSES[name].chunks)
-    request = json.dumps([name, chunks, options.turns, options.profile, options.blind])
-    command = [find_interpreter(get_benchmark(name)), "-c", code, "--inside", request]
+    benchmark = get_benchmark(name)
+    request = json.dumps([benchmark.target, chunks, options.turns, options.profile, options.blind])
+    command = [find_interpreter(benchmark), "-c", code, "--inside", request]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from simrun.envs import BenchmarkEnv, Episode, get_benchmark, hash_state
+from simrun.envs.machine import bootstrap
 from simrun.envs.machine.interpreters import find_interpreter
-from simrun.runners.engine import bootstrap
 
 BENCHMARK = get_benchmark("simpler_bridge")
 TURNS = 5
@@ -129,7 +129,7 @@ EXPERIMENTS = {"episodes": measure_episodes, "construction": measure_constructio
 
 def in_interpreter(experiment: str) -> dict[str, Any]:
     """The figures of an experiment run in a new process of the benchmark's interpreter."""
-    expose = f"import runpy; runpy.run_path({str(Path(bootstrap.__file__))!r})['_expose_package']()"
+    expose = f"import runpy; runpy.run_path({bootstrap.__file__!r})['expose'](*{bootstrap.location('simrun')!r})"
     code = f"{expose}; runpy.run_path({str(Path(__file__).resolve())!r}, run_name='__main__')"
     output = subprocess.run(
         [find_interpreter(BENCHMARK), "-c", code, experiment], check=True, stdout=subprocess.PIPE, text=True

@@ -138,3 +138,19 @@ def test_no_file_name_stands_twice_in_a_room() -> None:
 def test_no_file_is_longer_than_a_reader_can_hold() -> None:
     sizes = {file: len(text.splitlines()) for file, text in sources().items()}
     assert not sorted(file for file, size in sizes.items() if size > 500)
+
+
+def test_benchmarks_import_what_is_there() -> None:
+    """Scripts that no test runs go stale in silence; packages that they need beside simrun may be missing here."""
+    missing = []
+    for file in sorted((ROOT / "benchmarks").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("simrun"):
+                continue
+            for name in node.names:
+                try:
+                    exec(f"from {node.module} import {name.name}", {})
+                except ImportError as error:
+                    if (error.name or "").startswith("simrun"):
+                        missing.append(f"{file.relative_to(ROOT)}: {error}")
+    assert not missing, "\n".join(missing)

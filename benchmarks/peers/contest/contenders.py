@@ -15,7 +15,7 @@ from pathlib import Path
 from contest.preparation import Preparation
 from contest.processes import Command, Service
 from contest.workload import Outcome, Workload, read_outcomes
-from simrun.runners.engine import bootstrap
+from simrun.envs.machine import bootstrap
 
 SCRIPTS = Path(__file__).with_name("scripts")
 _PORT = 8765
@@ -186,7 +186,9 @@ class Upstream(Contender):
         start = [self.preparation.upstream, str(script)]
         if workload.benchmark.startswith("robotwin"):
             # RoboTwin's task code runs behind simrun's shims, in an interpreter that need not have simrun.
-            expose = f"import runpy; runpy.run_path({str(bootstrap.__file__)!r})['_expose_package']()"
+            expose = (
+                f"import runpy; runpy.run_path({bootstrap.__file__!r})['expose'](*{bootstrap.location('simrun')!r})"
+            )
             start[1:] = ["-c", f"{expose}; runpy.run_path({str(script)!r}, run_name='__main__')"]
         return [
             Command(

@@ -13,6 +13,7 @@ import numpy as np
 
 from contest.workload import Workload
 from simrun.envs import get_benchmark
+from simrun.envs.machine.data_files import DataFiles
 from simrun.envs.machine.interpreters import find_interpreter
 
 
@@ -87,7 +88,7 @@ def _libero(preparation: Preparation, workload: Workload, scratch: Path) -> None
     }
     preparation.environment = {
         "LIBERO_CONFIG_PATH": str(scratch),
-        "PEERS_LIBERO_ASSETS": str(benchmark.assets()),
+        "PEERS_LIBERO_ASSETS": str(DataFiles.of(benchmark).folder()),
         "PYOPENGL_PLATFORM": "egl",
         "MUJOCO_GL": "egl",
     }
@@ -141,11 +142,9 @@ def _write_calvin_dataset(python: str, folder: Path) -> None:
 
 
 def _bridge(preparation: Preparation, workload: Workload, scratch: Path) -> None:
-    from simrun.envs.simpler_bridge.recording import copy_data
-
     from simrun.envs.machine.vulkan import child_environment
     from simrun.envs.simpler_bridge import upstream_recorder
-    from simrun.envs.simpler_bridge.data_files import data_folder
+    from simrun.envs.simpler_bridge.laboratory import copy_data
 
     environment = child_environment(external_semaphore_layer=True)
     preparation.environment = {key: value for key, value in environment.items() if os.environ.get(key) != value}
@@ -153,7 +152,7 @@ def _bridge(preparation: Preparation, workload: Workload, scratch: Path) -> None
         return
     data = scratch / "data"
     if not data.exists():
-        copy_data(data_folder() / "data", data)
+        copy_data(DataFiles.of(get_benchmark(workload.benchmark)).folder() / "data", data)
         recorder = str(Path(upstream_recorder.__file__))
         subprocess.run([preparation.upstream, recorder, "cook", str(data)], env=environment, check=True)
     preparation.environment["MS2_REAL2SIM_ASSET_DIR"] = str(data)
