@@ -78,6 +78,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--only", default="", help="of the kinds of inputs, those with this in their names")
+    parser.add_argument("--part", type=part, default=(0, 1), help="I/N: of N processes side by side, this one's share")
     parser.add_argument("--state", type=Path, help="one line a trial; goes on behind the last one")
     arguments = parser.parse_args()
     ends = time.monotonic() + arguments.seconds
@@ -87,9 +88,9 @@ def main() -> int:
         folder = Path(name)
         if arguments.inputs:
             most = ends - (0.5 * arguments.seconds if arguments.kills else 0.0)
-            malformed(trials, folder, arguments.seed, arguments.inputs, most, arguments.only)
+            malformed(trials, folder, arguments.seed, arguments.inputs, most, arguments.only, arguments.part)
         if arguments.kills:
-            killed(trials, folder, arguments.seed, arguments.kills, ends)
+            killed(trials, folder, arguments.seed, arguments.kills, ends, arguments.part)
     return trials.report()
 
 
@@ -99,7 +100,15 @@ RARE = 20
 Trial = Callable[[random.Random], tuple[str, str]]
 
 
-def malformed(trials: Trials, folder: Path, seed: int, count: int, ends: float, only: str) -> None:
+def part(text: str) -> tuple[int, int]:
+    """Which share of the trials, ``0/2``."""
+    own, _, all_of_them = text.partition("/")
+    return int(own), int(all_of_them)
+
+
+def malformed(
+    trials: Trials, folder: Path, seed: int, count: int, ends: float, only: str, share: tuple[int, int]
+) -> None:
     """Give each reader, client, server, folder, page and verb its share of malformed inputs."""
     readers = Readers(folder)
     folders = Folders(folder, folder / "run")
@@ -113,6 +122,7 @@ def malformed(trials: Trials, folder: Path, seed: int, count: int, ends: float, 
         often |= {dialect: partial(conversations.trial, dialect) for dialect in DIALECTS}
         often |= {dialect: partial(answers.trial, dialect) for dialect in ANSWERING}
         often |= {name: partial(folders.trial, name) for name in folders.subjects}
+        often["strange paths"] = verbs.strange_path
         often |= {f"simrun {name}": partial(verbs.trial, name) for name in verbs.lines}
         rarely = {f"simrun {name}": partial(verbs.trial, name) for name in verbs.long_lines}
         often, rarely = ({k: v for k, v in named.items() if only in k} for named in (often, rarely))
@@ -123,11 +133,11 @@ def malformed(trials: Trials, folder: Path, seed: int, count: int, ends: float, 
         for number in range(count):
             if time.monotonic() > ends:
                 break
-            if ("input", number) not in trials.outcomes:
+            if number % share[1] == share[0] and ("input", number) not in trials.outcomes:
                 trials.note("input", number, *turns[number % len(turns)](random.Random(f"{seed}-{number}")))
 
 
-def killed(trials: Trials, folder: Path, seed: int, count: int, ends: float) -> None:
+def killed(trials: Trials, folder: Path, seed: int, count: int, ends: float, share: tuple[int, int]) -> None:
     """Kill processes of each sweep in turn: every target with every signal."""
     sweeps = [sweep for sweep in SWEEPS for _ in range(sweep.share)]
     wholes: dict[str, Whole] = {}
@@ -139,7 +149,7 @@ def killed(trials: Trials, folder: Path, seed: int, count: int, ends: float) -> 
         turn = turns[sweep.name]
         turns[sweep.name] += 1
         target, signal = sweep.targets[turn % len(sweep.targets)], SIGNALS[turn // len(sweep.targets) % len(SIGNALS)]
-        if ("kill", number) in trials.outcomes or not possible(sweep):
+        if number % share[1] != share[0] or ("kill", number) in trials.outcomes or not possible(sweep):
             continue
         if sweep.name not in wholes:
             wholes[sweep.name] = Whole(sweep, folder)

@@ -7,6 +7,7 @@ import http.server
 import json
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,6 +29,9 @@ ANSWERING = {"xvla": "libero_10", "cogact": "simpler_bridge", "groot": "libero_1
 _GOOD = {"xvla": json.dumps({"action": [_ROW] * 30}).encode(), "cogact": json.dumps([[0.1] * 7] * 16).encode()}
 
 
+_DRIPS = b" \n \n "
+"""What an answer begins with that goes on for ever."""
+
 _HEADS = (
     b"HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\n",
     b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 2\r\n\r\n",
@@ -38,6 +42,13 @@ _HEADS = (
     b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 2000 + b"\r\n",
     b"HTTP/1.1 100 Continue\r\n\r\n" * 50,
     bytes(70_000),
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1;" + b"x" * 60_000 + b"\r\n[\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\n[\r\n" * 20_000 + b"-1\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 70000\r\n\r\n",
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/0.9 200",
+    b"HTTP/1.1 200 " + b"x" * 60_000 + b"\r\nContent-Length: 2\r\n\r\n",
 )
 """Heads of answers that no honest server gives."""
 
@@ -54,7 +65,7 @@ class Answers:
 
     def __enter__(self) -> Answers:
         for dialect in ANSWERING:
-            opened = _zeromq(self._packed) if dialect == "groot" else _web(self._web(dialect))
+            opened = _zeromq(self._parts) if dialect == "groot" else _web(self._web(dialect))
             self._places[dialect] = self._resources.enter_context(opened)
         return self
 
@@ -94,10 +105,19 @@ class Answers:
                 return _head(b"200 OK", len(good)), good
             kind = draw.randrange(8)
             body = mangle_json(good, draw) if kind < 4 else mangle(good, draw)
+            if draw.random() < 0.03:
+                return _head(b"200 OK", 1 << 20), _DRIPS + good
             heads = (_head(b"200 OK", len(body)), *_HEADS)
             return (heads[0] if kind < 6 else draw.choice(heads)), body
 
         return answer
+
+    def _parts(self, message: bytes) -> list[bytes]:
+        whole = self._packed(message)
+        draw = self._draw
+        if draw is None or self._asked - 1 != self._at or draw.random() > 0.1:
+            return [whole]
+        return draw.choice(([whole, b""], [b"", whole], [whole] * 300, [whole[:9], whole[9:]]))
 
     def _packed(self, message: bytes) -> bytes:
         request = unpack_groot(message)
@@ -163,6 +183,10 @@ def _web(answer: Callable[[], tuple[bytes, bytes]]) -> Iterator[str]:
             head, body = answer()
             with contextlib.suppress(OSError):
                 self.wfile.write(head + body)
+                # One that never ends, byte by byte.
+                while body.startswith(_DRIPS):
+                    self.wfile.write(b" ")
+                    time.sleep(0.05)
             self.close_connection = True
 
         def log_message(self, *arguments: object) -> None:
@@ -176,7 +200,7 @@ def _web(answer: Callable[[], tuple[bytes, bytes]]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _zeromq(answer: Callable[[bytes], bytes]) -> Iterator[str]:
+def _zeromq(answer: Callable[[bytes], list[bytes]]) -> Iterator[str]:
     import zmq
 
     place = zmq.Context.instance().socket(zmq.REP)
@@ -187,7 +211,7 @@ def _zeromq(answer: Callable[[bytes], bytes]) -> Iterator[str]:
     def serve() -> None:
         while not ended.is_set():
             if place.poll(20):
-                place.send(answer(place.recv()))
+                place.send_multipart(answer(place.recv()))
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()

@@ -28,9 +28,31 @@ HOSTILE_VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 
+_OVERGROWN = (
+    lambda whole: b"a." * 60_000 + b"a = 1\n" + whole,
+    lambda whole: b"[" + b"a." * 60_000 + b"a]\n" + whole,
+    lambda whole: whole + b"[" + b"[]," * 500_000 + b"0]",
+    lambda whole: b"[" + b"[]," * 4_500_000 + b"0]",
+    lambda whole: b"{" + b'"a":{' * 50_000,
+    lambda whole: b"\x81\xa1a" * 2_000 + whole,
+    lambda whole: b"\x91" * 600 + whole,
+    lambda whole: b"\xdd\x00\x4c\x4b\x40" + b"\x90" * 5_000_000,
+    lambda whole: whole.replace(b"\n", b"\r\n"),
+    lambda whole: whole.replace(b"\n", b"\r") + b"\x85",
+    lambda whole: b"\xef\xbb\xbf" + whole,
+    lambda whole: b"\xff\xfe" + whole.decode("latin-1").encode("utf-16-le"),
+    lambda whole: whole.replace(b"a", b"\xed\xa0\x80"),
+    lambda whole: whole.replace(b"e", b"\xc0\xae"),
+    lambda whole: whole + b"\n" * 1_000_000,
+    lambda whole: whole + bytes(1_000_000),
+    lambda whole: b",\n" * 1_000_000 + whole,
+)
+"""What is much larger than what it was, takes much more in memory than in a file, or is encoded otherwise."""
+
+
 def mangle(whole: bytes, draw: random.Random) -> bytes:
     """One malformed version of a whole input."""
-    kind = draw.randrange(9)
+    kind = draw.randrange(10)
     data = bytearray(whole)
     place = draw.randrange(len(data) + 1)
     if kind == 0:
@@ -49,6 +71,8 @@ def mangle(whole: bytes, draw: random.Random) -> bytes:
         return whole * draw.choice((2, 3)) if draw.random() < 0.5 else whole[place:] + whole[:place]
     if kind == 6:
         return draw.choice(HOSTILE_JSON)
+    if kind == 7:
+        return draw.choice(_OVERGROWN)(whole)
     # Put a hostile value in the place of a value of JSON or TOML.
     starts = [i for i, byte in enumerate(whole) if byte in b":=,[ "]
     if not starts:
@@ -168,17 +192,30 @@ def damaged(whole: bytes, draw: random.Random) -> bytes:
     return mangle(whole or b"0", draw)
 
 
-DISGUISES = ("pipe", "zero", "full", "circle", "dangling", "folder", "socket", "endless", "empty", "gone", "locked")
+DEVICES = {
+    "zero": "/dev/zero",
+    "full": "/dev/full",
+    "terminal": "/dev/tty",
+    "memory": "/proc/self/mem",
+    "pages": "/proc/self/pagemap",
+    "kernel": "/proc/kmsg",
+    "without number": "/proc",
+}
+
+DISGUISES = (
+    *("pipe", "circle", "dangling", "folder", "socket", "endless", "hole", "empty", "gone", "locked", "below"),
+    *DEVICES,
+)
 
 
 def disguise(file: Path, draw: random.Random) -> str:
     """Put something into the place of a file that is none; returns what."""
     kind = draw.choice(DISGUISES)
-    file.unlink()
+    file.unlink(missing_ok=True)
     if kind == "pipe":
         os.mkfifo(file)
-    elif kind in ("zero", "full"):
-        file.symlink_to(f"/dev/{kind}")
+    elif kind in DEVICES:
+        file.symlink_to(DEVICES[kind])
     elif kind == "circle":
         file.symlink_to(file.name)
     elif kind == "dangling":
@@ -192,9 +229,13 @@ def disguise(file: Path, draw: random.Random) -> str:
                 made.bind(str(file))
             except OSError:
                 file.mkdir()
-    elif kind == "endless":
+    elif kind in ("endless", "hole"):
         with file.open("wb") as made_file:
-            made_file.truncate(1 << 43)
+            made_file.truncate(1 << 43 if kind == "endless" else 1900 << 20)
+    elif kind == "below":
+        # What is named lies below a file.
+        file.with_name(f"{file.name}-file").touch()
+        file.symlink_to(f"{file.name}-file/x")
     elif kind in ("empty", "locked"):
         file.touch(0o000 if kind == "locked" else 0o666)
     return kind

@@ -89,6 +89,7 @@ class Readers:
             "lease names": (b"00003.held.shard-0000.7", self._lease),
             "wire frames": (pack(frame), lambda file: FrameReader().feed(file.read_bytes())),
             "openpi messages": (msgpack.packb(openpi), lambda file: unpack_openpi(file.read_bytes())),
+            "images of messages": (_image(), lambda file: unpack_vlaeval(_message(file.read_bytes()))),
             "vla-eval messages": (msgpack.packb(action), lambda file: unpack_vlaeval(file.read_bytes())),
             "recordings": (_npz(), read_arrays),
             "initial states": (_pickled_states(), read_initial_states),
@@ -141,6 +142,19 @@ class Readers:
         if name.strip(b"."):
             (run / "leases" / "0000" / os.fsdecode(name)).touch()
         LeaseFolder(run).look_everywhere()
+
+
+def _image() -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _message(image: bytes) -> bytes:
+    packed: bytes = msgpack.packb({"x": {"__image__": True, "format": "png", "data": image, "shape": [8, 16, 3]}})
+    return packed
 
 
 def _npz() -> bytes:

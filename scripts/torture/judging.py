@@ -54,6 +54,7 @@ def bounded(seconds: int = MOST_SECONDS) -> Iterator[None]:
 
 def judged(attempt: Callable[[], Any]) -> str:
     """What becomes of an attempt: ``refused``, ``taken``, or the fault."""
+    before = _peak()
     try:
         attempt()
         outcome = "taken"
@@ -69,7 +70,8 @@ def judged(attempt: Callable[[], Any]) -> str:
     if CANARY.exists():
         CANARY.rmdir()
         return "a payload was executed"
-    return outcome
+    taken = _peak() - before
+    return outcome if taken <= MOST_MEMORY else f"it took {taken >> 20} MiB of memory"
 
 
 def isolated(attempt: Callable[[], Any], seconds: int = 90) -> str:
@@ -78,13 +80,9 @@ def isolated(attempt: Callable[[], Any], seconds: int = 90) -> str:
     process = os.fork()
     if process == 0:
         os.close(reading)
-        before = _peak(resource.RUSAGE_SELF)
         quiet = open(os.devnull, "w")  # noqa: SIM115, the process ends with it
         sys.stdout = sys.stderr = quiet
         outcome = judged(lambda: _within(attempt, seconds))
-        taken = _peak(resource.RUSAGE_SELF) - before
-        if taken > MOST_MEMORY:
-            outcome = f"it took {taken >> 20} MiB of memory"
         os.write(writing, outcome.encode(errors="replace")[:1000])
         os._exit(0)
     os.close(writing)
@@ -112,5 +110,6 @@ def _outcome(process: int, reading: int, ends: float) -> str:
     return said or f"its process ended with {os.WEXITSTATUS(status)}"
 
 
-def _peak(who: int) -> int:
-    return resource.getrusage(who).ru_maxrss * 1024
+def _peak() -> int:
+    """Bytes of memory that this process had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

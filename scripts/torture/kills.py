@@ -34,8 +34,9 @@ class Sweep:
         name: what it is called in the table.
         options: its command line.
         targets: roles of processes that can be killed.
-        share: how many of eleven trials are its own.
+        share: how many of twelve trials are its own.
         timeout: seconds that a worker may be silent.
+        workers: how many there are.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Sweep:
     targets: tuple[str, ...] = ("runner", "worker")
     share: int = 1
     timeout: int = 90
+    workers: int = 2
 
 
 def _options(line: str) -> tuple[str, ...]:
@@ -63,17 +65,21 @@ SWEEPS = (
         share=3,
         timeout=15,
     ),
-    Sweep("calvin", _options("--bench calvin --ckpt scripted:random --episodes 0:4"), share=2, timeout=30),
+    Sweep("calvin", _options("--bench calvin --ckpt scripted:random --episodes 0:4"), share=2, timeout=30, workers=1),
     Sweep(
         "libero_10",
         _options("--bench libero_10 --ckpt scripted:random --tasks *both_moka* --set max_steps=20 --episodes 0:4"),
+        share=2,
+        workers=1,
     ),
 )
 
 
 @cache
 def possible(sweep: Sweep) -> bool:
-    """Whether the benchmark of a sweep is set up here."""
+    """Whether the benchmark of a sweep is set up here; the embedded one always is."""
+    if sweep.options[1] == "tabletop":
+        return True
     line = [sys.executable, "-m", "simrun", "doctor", sweep.options[1]]
     return subprocess.run(line, capture_output=True, timeout=_LONGEST).returncode == 0
 
@@ -98,8 +104,8 @@ class Whole:
 
     def command(self, out: Path) -> list[str]:
         """The command line of the sweep into a folder."""
-        return [sys.executable, "-m", "simrun", *self.sweep.options, "--workers", "2", "--quiet", "--timeout",
-                str(self.sweep.timeout), "--out", str(out)]  # fmt: skip
+        return [sys.executable, "-m", "simrun", *self.sweep.options, "--workers", str(self.sweep.workers),
+                "--quiet", "--timeout", str(self.sweep.timeout), "--out", str(out)]  # fmt: skip
 
     def disturb(self, target: str, name: str, draw: random.Random) -> str:
         """Disturb the sweep, resume it, compare; ``equal`` or the fault."""

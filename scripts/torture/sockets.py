@@ -15,6 +15,7 @@ from websockets.exceptions import WebSocketException
 from websockets.sync import client, server
 
 from simrun.envs import get_benchmark
+from simrun.policies.dialects import connection
 from simrun.policies.dialects.codecs import pack_openpi, unpack_openpi
 from simrun.policies.dialects.serving import PolicyServer, ServerSettings
 from simrun.policies.fitting import sample_observation
@@ -27,6 +28,25 @@ PLAYED = {"starvla": "tabletop"}
 """Dialects that have no server of ours."""
 
 DIALECTS = {**SERVED, **PLAYED}
+_FRAMES = (
+    b"\x02\x01a" * 2000,
+    b"\x00\x01a",
+    b"\x02\x00" * 20_000,
+    b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff",
+    b"\x82\x7f\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"\xf2\x01a",
+    b"\x83\x01a",
+    b"\x89\x7d" + bytes(125),
+    b"\x89\x00" * 20_000,
+    b"\x89\x7e\x01\x00" + bytes(256),
+    b"\x88\x01x",
+    b"\x88\x02\x00\x00",
+    b"\x88\x04\x03\xe8\xff\xff",
+    b"\x81\x02\xff\xff",
+    b"\x82\x7e\x00\x01a",
+)
+"""Frames in pieces that never end, of other lengths than they say, of reserved kinds, and those that control."""
+
 _ANSWERS = 3
 _TIMEOUT = 3
 
@@ -41,6 +61,8 @@ class Conversations:
         self._errors: list[str] = []
 
     def __enter__(self) -> Conversations:
+        # Nobody comes back; waiting for it is tested elsewhere.
+        connection._RECONNECT_DELAYS = (0.0, 0.1)
         watch = logging.Handler()
         watch.emit = self._note  # type: ignore[method-assign]
         logger = logging.getLogger("websockets.server")
@@ -105,8 +127,9 @@ class Conversations:
         _, _, damage, draw = plan
         self._plan = None
         if draw.random() < 0.1:
-            # No frame at all.
-            target.socket.sendall(draw.randbytes(draw.choice((1, 20, 3000))))
+            # No frame at all, or none that may come now.
+            strange = draw.choice((*_FRAMES, *(draw.randbytes(size) for size in (1, 20, 3000))))
+            target.socket.sendall(strange)
             return
         damaged = damage(message.encode() if isinstance(message, str) else message)
         target.send(damaged.decode(errors="replace") if draw.random() < 0.1 else damaged)

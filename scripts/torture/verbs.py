@@ -7,10 +7,11 @@ import gzip
 import io
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 
-from damage import damaged
+from damage import damaged, disguise
 from folders import REPOSITORY, hurt
 from judging import bounded, isolated, judged
 
@@ -25,6 +26,61 @@ PLOTS = ("steps", "box", "tasks", "stages", "forest")
 SCORES = f"{RUN}/scores/scores.csv"
 ONE = ("--tasks", "reach_*", "--quiet", "--workers", "1")
 CONFIGURATION = 'bench = ["tabletop"]\nckpt = ["scripted:random"]\ntasks = "reach_*"\nepisodes = "0:2"\nworkers = 1\n'
+
+
+_ONE = "--bench tabletop --tasks reach_red --episodes 0:1 --set max_steps=2 --quiet --workers 1 --timeout 40"
+PATHS = (
+    f"{_ONE} --ckpt {{bad}} --out {{out}}/run",
+    f"{_ONE} --ckpt {{bad.onnx}} --out {{out}}/run",
+    f"{_ONE} --ckpt {{bad.pt}} --out {{out}}/run",
+    f"{_ONE} --ckpt {{bad}}/* --out {{out}}/run",
+    f"{_ONE} --ckpt {{bad.py}}:make --out {{out}}/run",
+    f"{_ONE} --ckpt replay:{{bad}} --out {{out}}/run",
+    f"{_ONE} --ckpt scripted:zero --out {{bad}}",
+    f"{_ONE} --ckpt scripted:zero --out {{bad}}/below",
+    f"{_ONE} --ckpt scripted:zero --instructions {{bad.toml}} --out {{out}}/run",
+    f"{_ONE} --ckpt scripted:zero --instructions {{bad.csv}} --out {{out}}/run",
+    f"{_ONE} --ckpt scripted:zero --config {{bad.toml}} --out {{out}}/run",
+    f"{_ONE} --ckpt {{run}}/checkpoints/net.onnx -p convention={{bad.toml}} --out {{out}}/run",
+    f"{_ONE} --ckpt {{run}}/checkpoints/net.onnx -p python={{bad}} --out {{out}}/run",
+    "--bench {bad.py}:Mine --ckpt scripted:zero --out {out}/run",
+    "table {bad}",
+    "table {run} {bad}",
+    "table {run} -o {bad.md}",
+    "table {run} --import libero_10={bad.json}",
+    "table {run} --import calvin_abcd={bad}",
+    "report {bad}",
+    "report {run} -o {bad.html}",
+    "plot {run} --kind steps -o {bad.png}",
+    "plot {run} --kind scatter --scores {bad.csv} -o {out}/p.png",
+    "results {bad}",
+    "results {run} --export {bad.parquet}",
+    "results {run} --export {bad.csv}",
+    "repair {bad}",
+    "publish {bad} --to {out}/x",
+    "publish {run} --to {bad}",
+    "view {bad} --port 0",
+    "replay {bad} EPISODE",
+    "replay {run} EPISODE --video {bad.mp4}",
+    "inspect {bad} --bench tabletop",
+    "inspect {bad.safetensors} --bench tabletop",
+    "inspect {bad.pt2} --bench tabletop",
+    "serve {bad} --bench tabletop --port 0",
+    "verify {bad.simrun.tar.gz}",
+    "verify tabletop --golden {bad}",
+    "verify policies --golden {bad}",
+    "watch {bad} --bench tabletop --once --settle 0 --out {out}/watched --quiet",
+    "watch {run}/checkpoints --bench tabletop --once --settle 0 --out {bad} --quiet --budget 1 --tasks reach_red",
+    "select --bench tabletop --ckpt scripted:zero --ckpt scripted:random --budget 2 -t reach_red --out {bad} -q",
+    "slurm status {bad}",
+    "slurm resubmit {bad}",
+    "slurm cancel {bad}",
+    f"slurm --array 2 --dry-run -- {_ONE} --ckpt scripted:zero --out {{bad}}",
+    f"slurm --array 2 --dry-run --container {{bad}} -- {_ONE} --ckpt scripted:zero --out {{out}}/run",
+    "run-shard {bad} --shard 0/2",
+    "doctor --out {bad}",
+)
+"""Command lines in which one path is strange."""
 
 
 class Verbs:
@@ -105,6 +161,26 @@ class Verbs:
             "replay": ["replay", RUN, self._episode],
             "view": ["view", RUN, "--port", "0"],
         }
+
+    def strange_path(self, draw: random.Random) -> tuple[str, str]:
+        """Name something on a command line that is no such file or folder."""
+        for path in (self._out, self._copy):
+            shutil.rmtree(path, ignore_errors=True)
+        self._out.mkdir()
+        shutil.copytree(self._run, self._copy)
+        _bring(self._copy, "checkpoints")
+        line = draw.choice(PATHS)
+        bad = self._out / draw.choice(("bad", "-bad", "b\udcffd", "b" * 220, "b\x1b[2Jd", "a b", "b%sd{0}"))
+        words = []
+        for part in line.split():
+            word = part.replace(OUT, str(self._out)).replace(RUN, str(self._copy))
+            if found := re.search(r"\{bad([.\w]*)\}", word):
+                path = bad.with_name(bad.name + found[1])
+                disguise(path, draw)
+                word = word.replace(found[0], str(path))
+            words.append(word)
+        words = [self._episode if word == "EPISODE" else word for word in words]
+        return "strange paths", isolated(lambda: _begun_and_ended(words), LONG)
 
     def trial(self, name: str, draw: random.Random) -> tuple[str, str]:
         """Hurt one thing and call a verb; returns its name and what became of it."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from simrun.cli import options
+from simrun.envs.machine.processes import RUNNER, die_with_parent
 from simrun.errors import DONE, FAILED, INTERRUPTED, UsageError
 from simrun.runners.cluster.leases import DEFAULT_LEASE
 from simrun.runners.cluster.shard_session import ShardDisplay, run_shard
@@ -40,6 +41,8 @@ def command(
     Raises:
         SimrunError: see `simrun.runners.cluster.shard_session.run_shard`.
     """
+    if RUNNER in os.environ:
+        die_with_parent()
     machine: dict[str, Any] = {
         name: value for name, value in options.given(context.params).items() if name in MACHINE_FIELDS
     }

@@ -17,12 +17,9 @@ task of a benchmark asks for one thing after the other, the things that it asks 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import re
-import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -31,16 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from simrun.envs.description import BenchmarkDescription
-from simrun.envs.machine.regular_files import parse_object, read_document
+from simrun.envs.machine.regular_files import parse_object, parse_rows, parse_toml, read_document
 from simrun.envs.perturbations import NONE
 from simrun.envs.protocols import Protocol
 from simrun.envs.spaces import LONGEST_INSTRUCTION
 from simrun.errors import UnknownNameError, UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 CONTROLS = ("empty", "swap")
 """No sentence at all; the sentence of the next task, in the benchmark's order, that has another one."""
@@ -96,7 +88,7 @@ def read_instructions(file: Path) -> Sentences:
         ) from None
     except KeyError:
         raise UsageError(f"the instructions {file} must be {', '.join(_READERS)}, known by the file's ending") from None
-    except (ValueError, RecursionError, csv.Error) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the instructions {file} cannot be read: {error}") from None
     sentences = {key: (value,) if isinstance(value, str) else value for key, value in found}
     for key, value in sentences.items():
@@ -175,25 +167,23 @@ def _entries(name: str, value: Any) -> list[tuple[str, Any]]:
 
 
 def _from_csv(text: str) -> list[tuple[str, Any]]:
-    rows = csv.DictReader(io.StringIO(text), strict=True)
-    if not {"task", "instruction"} <= set(rows.fieldnames or ()) <= {"task", "trial", "instruction"}:
-        raise ValueError("its columns must be task, instruction and, where it matters, trial")
+    rows = list(parse_rows(text))
+    if not rows or not {"task", "instruction"} <= rows[0].keys() <= {"task", "trial", "instruction"}:
+        raise ValueError("its columns must be task, instruction and, where it matters, trial, and it must have a row")
     tasks: dict[str, Any] = {}
-    for row in rows:
-        if None in row or None in row.values():
-            raise ValueError(f"line {rows.line_num} has another number of columns")
+    for number, row in enumerate(rows, start=1):
         if row.get("trial"):
             held = tasks.setdefault(row["task"], {})
         else:
             held, row["trial"] = tasks, row["task"]
         if not isinstance(held, dict) or not isinstance(held.setdefault(row["trial"], []), list):
-            raise ValueError(f"line {rows.line_num}: {row['task']} has sentences with and without a trial")
+            raise ValueError(f"row {number}: {row['task']} has sentences with and without a trial")
         held[row["trial"]].append(row["instruction"])
     return _from_object(tasks)
 
 
 _READERS = {
-    ".toml": lambda text: _from_object(tomllib.loads(text)),
+    ".toml": lambda text: _from_object(parse_toml(text)),
     ".json": lambda text: _from_object(parse_object(text)),
     ".csv": _from_csv,
 }

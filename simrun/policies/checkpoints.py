@@ -12,7 +12,7 @@ from importlib import util
 from pathlib import Path
 
 from simrun import doors
-from simrun.envs.machine.regular_files import open_regular
+from simrun.envs.machine.regular_files import files_below, open_regular
 from simrun.errors import CheckpointError, UnknownNameError
 from simrun.policies.hub import SCHEME, HubName, folder_of, pinned
 
@@ -170,7 +170,10 @@ def checkpoint_hash(checkpoint: str) -> str:
         return digest.hexdigest()
     path = check_exists(str(path))
     if path.is_dir():
-        files = sorted(entry for entry in path.rglob("*") if entry.is_file())
+        try:
+            files = files_below(path)
+        except ValueError as error:
+            raise CheckpointError(f"{path} {error}") from None
         names = [file.relative_to(path).as_posix() for file in files]
     else:
         files = [path, *(entry for entry in (path.with_name(SIDECAR),) if os.path.lexists(entry))]
@@ -255,6 +258,8 @@ def _file_digest(file: Path) -> bytes:
             if (size := os.fstat(stream.fileno()).st_size) > LARGEST_CHECKPOINT:
                 raise ValueError(f"has {size} bytes, which no checkpoint has")
             while block := stream.read(1 << 22):
+                if (size := size - len(block)) < 0:
+                    raise ValueError("grows while it is read; is it being written?")
                 digest.update(block)
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}") from None

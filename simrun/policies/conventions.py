@@ -19,22 +19,16 @@ that ``-p convention=FILE`` names. What is left out is as the benchmark has it.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from simrun.envs.machine.regular_files import read_document
+from simrun.envs.machine.regular_files import parse_toml, read_document
 from simrun.errors import CheckpointError, UsageError
 from simrun.policies.checkpoints import SIDECAR
 from simrun.policies.execution import NativeExecution
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 IDENTITY = "identity"
 """Name of the convention that changes nothing; whoever names it takes the responsibility."""
@@ -224,8 +218,8 @@ def read_toml(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"{file} {error}") from None
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_toml(text)
+    except ValueError as error:
         raise CheckpointError(f"{file} is no TOML: {error}") from None
 
 

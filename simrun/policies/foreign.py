@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module, metadata
+from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,15 @@ def _simrun_is_installed() -> bool:
         return Path(str(metadata.distribution("simrun").locate_file(""))).is_relative_to(sys.prefix)
     except metadata.PackageNotFoundError:
         return False
+
+
+def refuse_remote_code() -> None:
+    """Let transformers refuse code that a folder brings, where nobody says whether it may run.
+
+    It would ask at the terminal, and take the next line of a script for the answer.
+    """
+    if util.find_spec("transformers") is not None:
+        import_module("transformers.dynamic_module_utils").TIME_OUT_REMOTE_CODE = 0
 
 
 def cause_of(error: BaseException) -> str:

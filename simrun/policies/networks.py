@@ -13,7 +13,6 @@ The interface, shared by every exported format; any subset of the inputs may be 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simrun.envs import Benchmark
+from simrun.envs.machine.regular_files import parse_json
 from simrun.errors import CheckpointError, PolicyOutputError, SimrunError
 from simrun.policies.conventions import Convention, entries_of
 from simrun.policies.loaders.loader import Needs
@@ -253,9 +253,9 @@ class Vocabulary:
             CheckpointError: the text is no JSON list of words.
         """
         try:
-            words = json.loads(text)
+            words = parse_json(text)
         except ValueError as error:
-            raise CheckpointError(f"the vocabulary of the checkpoint is no JSON ({error})") from None
+            raise CheckpointError(f"the vocabulary of the checkpoint {error}") from None
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise CheckpointError("the vocabulary of the checkpoint must be a JSON list of words")
         return cls(words, length)
@@ -278,9 +278,9 @@ def own_convention(network: Network) -> Convention:
     """
     text = network.metadata.get("simrun.transforms", "") or "[]"
     try:
-        entries = json.loads(text)
+        entries = parse_json(text)
     except ValueError as error:
-        raise CheckpointError(f"simrun.transforms of {network.name} is no JSON ({error})") from None
+        raise CheckpointError(f"simrun.transforms of {network.name} {error}") from None
     if not isinstance(entries, list):
         raise CheckpointError(f"simrun.transforms of {network.name} must be a JSON list of names or tables")
     return Convention(network.name, actions=entries_of(entries, f"simrun.transforms of {network.name}"))

@@ -17,6 +17,9 @@ from simrun.errors import JournalError
 from simrun.rollouts import layout
 from simrun.rollouts.encoding import Frame, read_frames
 
+_MOST_VALUES = 20_000_000
+_MOST_BYTES = 1 << 30
+
 
 @dataclass(frozen=True)
 class RolloutSet:
@@ -167,12 +170,27 @@ def _stacked(column: Any) -> npt.NDArray[Any]:
     return np.asarray(flat.flatten().to_numpy(zero_copy_only=False)).reshape(len(flat), -1)
 
 
+def _check_size(metadata: Any, file: Path) -> None:
+    """Refuse what no episode has; equal values take next to nothing in a file.
+
+    Raises:
+        ValueError: there are more than `_MOST_VALUES`, or they say that they take more than `_MOST_BYTES`.
+    """
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    values = sum(group.column(number).num_values for group in groups for number in range(group.num_columns))
+    size = sum(group.total_byte_size for group in groups)
+    if values > _MOST_VALUES or size > _MOST_BYTES:
+        raise ValueError(f"{file.name} holds {values} values in {size} bytes, which no episode has")
+
+
 def _read(path: Path, columns: list[str] | None = None) -> Any:
     pyarrow = layout.import_pyarrow()
-    strange = [file for file in (path.rglob("*") if path.is_dir() else [path]) if not file.is_file() and file.exists()]
+    files = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.exists() and not file.is_dir()]
     try:
-        if found := [file for file in strange if not file.is_dir()]:
-            raise OSError(f"{found[0].name} is no regular file")
+        if strange := [file for file in files if not file.is_file()]:
+            raise OSError(f"{strange[0].name} is no regular file")
+        for file in files:
+            _check_size(pyarrow.parquet.read_metadata(file), file)
         return pyarrow.parquet.read_table(path, columns=columns, partitioning=None)
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise JournalError(f"the rollout {path} cannot be read: {error}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -14,18 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from simrun.envs import Benchmark, Episode, Protocol, Task, canonical_name, get_benchmark
 from simrun.envs.instructions import worded
-from simrun.envs.machine.regular_files import read_document
+from simrun.envs.machine.regular_files import parse_toml, read_document
 from simrun.envs.perturbations import NONE, Perturbation, perturbed
 from simrun.errors import AssetError, EpisodeRangeError, UnknownNameError, UsageError
 from simrun.policies import ExecutionVariant
 from simrun.policies.options import DEVICE
 from simrun.policies.registry import check_options, declares_native, expand_checkpoints
 from simrun.results.plan import Candidate, Plan
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 EPISODE_CHOICES = (
     "none, failures, all, outcomes (a success and a failure of each task), or a number of episodes per task"
@@ -187,8 +181,8 @@ def read_config(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"the configuration {path} {error}") from None
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_toml(text)
+    except ValueError as error:
         raise UsageError(f"the configuration {path} is no valid TOML: {error}") from None
 
 

@@ -66,7 +66,7 @@ def test_other_sentences_are_another_protocol(tmp_path: Path) -> None:
         ("a.toml", "press_button =", "cannot be read"),
         ("a.json", "[1]", "holds no object"),
         ("a.csv", "task,sentence\npress_button,push\n", "columns must be"),
-        ("a.csv", "task,instruction\npress_button,push,it\n", "another number of columns"),
+        ("a.csv", "task,instruction\npress_button,push,it\n", "row 1 has not as many fields"),
         ("a.csv", "task,trial,instruction\nopen_drawer,3,pull\nopen_drawer,,pull\n", "with and without a trial"),
         ("a.txt", "press_button: push", "must be .toml, .json, .csv"),
     ],

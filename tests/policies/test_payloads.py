@@ -246,6 +246,22 @@ def test_a_rollout_executes_nothing(tmp_path: Path, canary: Path) -> None:
     assert reader._read(tmp_path / "a.parquet")["action"].to_pylist() == [1]
 
 
+def test_a_small_rollout_fills_no_memory(tmp_path: Path) -> None:
+    """Equal numbers take eight bytes each in memory, and next to nothing in a file."""
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    from simrun.rollouts import reader
+
+    zeros = pyarrow.array(np.zeros(1_000_000, np.int64))
+    with parquet.ParquetWriter(tmp_path / "a.parquet", pyarrow.schema([("action", pyarrow.int64())])) as writer:
+        for _ in range(21):
+            writer.write_table(pyarrow.table([zeros], ["action"]))
+    assert (tmp_path / "a.parquet").stat().st_size < 100_000
+    with pytest.raises(SimrunError, match="holds 21000000 values"):
+        reader._read(tmp_path / "a.parquet")
+
+
 @pytest.mark.parametrize("form", ["playlist", "concatenation", "pipe"])
 def test_a_film_makes_nobody_read_other_files(tmp_path: Path, form: str) -> None:
     pytest.importorskip("imageio_ffmpeg")

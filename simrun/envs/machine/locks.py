@@ -41,20 +41,30 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
 
     # The library takes a folder that is not there, or not to be written to, for a lock that somebody holds.
     append_regular(path).close()
-    seconds = -1 if wait else 0
-    held: BaseFileLock = FileLock(path, timeout=seconds, fallback_to_soft=False)
-    try:
+
+    def acquire(way_out: str) -> None:
         try:
             held.acquire()
+        except Timeout:
+            if not wait:
+                raise
+            _log.warning("waiting for another simrun, which holds %s%s", path, way_out)
+            held.acquire(timeout=-1)
+
+    held: BaseFileLock = FileLock(path, timeout=0, fallback_to_soft=False)
+    way_out = f"; if no simrun of any machine runs there, delete {path}.held"
+    try:
+        try:
+            acquire("")
         except (OSError, NotImplementedError) as error:
             if isinstance(error, Timeout) or getattr(error, "errno", errno.ENOSYS) not in _WITHOUT_LOCKS:
                 raise
-            held = SoftFileLock(f"{path}.held", timeout=seconds)
-            held.acquire()
+            held = SoftFileLock(f"{path}.held", timeout=0)
+            acquire(way_out)
             _log.warning("%s lies on a file system without locks; %s.held marks who writes there", path.parent, path)
     except Timeout:
         marked = isinstance(held, SoftFileLock)
-        raise LockHeldError(f"; if no simrun of any machine runs there, delete {path}.held" if marked else "") from None
+        raise LockHeldError(way_out if marked else "") from None
     try:
         yield
     finally:

@@ -14,19 +14,27 @@ import lzma
 import os
 import stat
 import struct
+import sys
 import tokenize
 import uuid
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-LARGEST_FILE = 2 * 1024**3
-"""Bytes beyond which a file is not read whole."""
+LARGEST_FILE = 128 * 1024**2
+"""Bytes beyond which a file is not read whole: as JSON it takes up to thirteen times as much memory, as a plan half a
+million episodes have room."""
 
 LARGEST_DOCUMENT = 64 * 1024**2
 """Bytes beyond which a file that people or training code wrote is not read as text."""
 
+_LARGEST_TOML = 8 * 1024**2
+_MOST_STEPS = 10_000_000
+_MOST_CONTAINERS = 4_000_000
+_MOST_CELLS = 4_000_000
+_MOST_ENTRIES = 200_000
 
 DAMAGED_ARCHIVE = (
     *(OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
@@ -44,6 +52,21 @@ def open_regular(path: Path) -> BinaryIO:
         ValueError: it is no regular file.
     """
     return _open(path, os.O_RDONLY, "rb")
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files below a folder, sorted; links to folders are not followed.
+
+    Raises:
+        ValueError: there are more files and folders than any checkpoint, run or evaluation has.
+    """
+    found, seen = [], 0
+    for place, folders, names in os.walk(folder):
+        seen += len(folders) + len(names)
+        if seen > _MOST_ENTRIES:
+            raise ValueError(f"holds more than {_MOST_ENTRIES} files and folders; name one that is meant")
+        found += [file for name in names if (file := Path(place, name)).is_file()]
+    return sorted(found)
 
 
 def append_regular(path: Path) -> BinaryIO:
@@ -69,7 +92,11 @@ def read_regular(path: Path, largest: int = LARGEST_FILE) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > largest:
             raise ValueError(f"is too large ({size} bytes)")
-        return file.read(largest)
+        # What the kernel shows as a file may grow while it is read, or have nothing to say at the moment.
+        data = file.read(largest + 1)
+        if data is None or len(data) > largest:
+            raise ValueError("is no regular file, or grows without an end")
+        return data
 
 
 def read_document(path: Path, encoding: str = "utf-8") -> str:
@@ -93,14 +120,47 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         OSError: it cannot be read.
         ValueError: it is no regular file, too large, no text, or no CSV.
     """
+    return list(parse_rows(read_document(path, "utf-8-sig")))
+
+
+def parse_rows(text: str) -> Iterator[dict[str, Any]]:
+    """The rows of CSV, by the names in its first line.
+
+    Raises:
+        ValueError: it is no CSV, or has more fields than anybody writes by hand.
+    """
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        rows = list(csv.DictReader(io.StringIO(read_document(path, "utf-8-sig"), newline="")))
+        for number, row in enumerate(rows, start=1):
+            if None in row or None in row.values():
+                raise ValueError(f"is damaged: row {number} has not as many fields as the first line")
+            if number * len(row) > _MOST_CELLS:
+                raise ValueError(f"is too large: it has more than {_MOST_CELLS} fields")
+            yield row
     except csv.Error as error:
         raise ValueError(f"is no CSV: {error}") from None
-    for number, row in enumerate(rows, start=1):
-        if None in row or None in row.values():
-            raise ValueError(f"is damaged: row {number} has not as many fields as the first line")
-    return rows
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """What a text of TOML holds.
+
+    Its parser takes time by the square of the length of a dotted name: minutes for one of 100 kB.
+
+    Raises:
+        ValueError: it is no TOML, too large, or would take minutes.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    lines = text.splitlines()
+    dots = max((line.count(".") for line in lines), default=0)
+    if len(text) > _LARGEST_TOML or dots * (dots + len(lines)) > _MOST_STEPS:
+        raise ValueError(f"{len(text)} characters in {len(lines)} lines with up to {dots} dots are too much for TOML")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -120,21 +180,39 @@ def parse_object(text: bytes | str) -> dict[str, Any]:
         ValueError: it is no JSON, or holds something else.
     """
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError("is damaged: it is no JSON") from None
+        document = parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"is damaged: it {error}") from None
     if not isinstance(document, dict):
         raise ValueError("is damaged: it holds no object")
     return document
+
+
+def parse_json(text: bytes | str) -> Any:
+    """What a text of JSON holds.
+
+    Raises:
+        ValueError: it is no JSON, or holds so many lists and objects that a small text fills the memory.
+    """
+    if (text.count(b"[") + text.count(b"{") if isinstance(text, bytes) else text.count("[") + text.count("{")) > (
+        _MOST_CONTAINERS
+    ):
+        raise ValueError(f"holds more than {_MOST_CONTAINERS} lists and objects")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("is no JSON") from None
 
 
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON file whole or not at all, and durably.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written, or nobody could read it.
     """
-    write_whole(path, json_text(document))
+    if len(text := json_text(document)) > LARGEST_FILE:
+        raise OSError(errno.EFBIG, f"it would have {len(text)} bytes, and {LARGEST_FILE} are the most", str(path))
+    write_whole(path, text)
 
 
 def json_text(document: Any) -> bytes:

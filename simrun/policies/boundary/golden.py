@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from simrun.envs import Benchmark, Episode, benchmark_names, get_benchmark
 from simrun.envs.laboratory.traces import read_arrays
-from simrun.envs.machine.regular_files import parse_object
+from simrun.envs.machine.regular_files import DAMAGED_ARCHIVE, parse_object
 from simrun.errors import AssetError, UsageError
 from simrun.policies.foreign import require_module
 from simrun.policies.policy import Observation
@@ -134,7 +134,7 @@ class Golden:
         pillow = require_module("PIL.Image", "images", "comparing recorded pictures")
         try:
             image = pillow.open(io.BytesIO(self.arrays[key].tobytes()), formats=["PNG"]).convert("RGB")
-        except (OSError, ValueError, pillow.DecompressionBombError) as error:
+        except (*DAMAGED_ARCHIVE, pillow.DecompressionBombError) as error:
             raise UsageError(f"{key} of {self.file} is no PNG: {error}") from None
         decoded: npt.NDArray[np.uint8] = np.asarray(image)
         return decoded

@@ -11,8 +11,8 @@ Unlike the originals, decoding checks that an array's bytes match its shape, and
 from __future__ import annotations
 
 import io
-import json
 import math
+import tokenize
 from collections.abc import Callable
 from typing import Any
 
@@ -20,15 +20,24 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
+from simrun.envs.machine.regular_files import parse_json
 from simrun.errors import DependencyError, ServerError
 
 _NUMBERS = "biuf"
 
 _MOST_DIMENSIONS = 32
 _LARGEST_SIZE = 2**31
+_MOST_PIXELS = 2**26
+_MOST_CONTAINERS = 4_000_000
 _LONGEST_REASON = 300
 _LONGEST_HEADER = 1024
 _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_DAMAGED = (
+    *(ValueError, TypeError, LookupError, OverflowError, OSError, RecursionError, MemoryError),
+    *(SyntaxError, tokenize.TokenError, msgpack.UnpackException),
+)
+"""What msgpack raises, and numpy of headers."""
+
 _IMAGE_FORMATS = ("PNG", "JPEG")
 """What Pillow may read: other formats would start programs of their own, as Ghostscript."""
 
@@ -95,9 +104,21 @@ def unpack_vlaeval(data: bytes) -> Any:
 
 
 def _unpack(data: bytes, hook: Callable[[dict[Any, Any]], Any]) -> Any:
+    left = _MOST_CONTAINERS
+
+    def counted(value: Any) -> Any:
+        # An empty list is one byte here, and seventy in memory.
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"more than {_MOST_CONTAINERS} lists and maps")
+        return value
+
     try:
-        return msgpack.unpackb(data, object_hook=hook, raw=False, strict_map_key=False)
-    except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError, msgpack.UnpackException) as error:
+        return msgpack.unpackb(
+            data, object_hook=lambda value: hook(counted(value)), list_hook=counted, raw=False, strict_map_key=False
+        )
+    except _DAMAGED as error:
         reason = repr(error)[:_LONGEST_REASON]
         raise ServerError(f"a message of {len(data)} bytes cannot be decoded: {reason}") from None
 
@@ -170,7 +191,7 @@ def _encode_groot(value: Any) -> Any:
 def _decode_groot(value: dict[Any, Any]) -> Any:
     if "__ModalityConfig_class__" in value:
         # A text of JSON in N1.5, a map from N1.6 on.
-        return json.loads(value["as_json"]) if isinstance(value["as_json"], str) else value["as_json"]
+        return parse_json(value["as_json"]) if isinstance(value["as_json"], str) else value["as_json"]
     if "__ndarray_class__" not in value:
         return value
     # The header is read by itself: a few bytes must not announce an array that fills the memory.
@@ -203,8 +224,14 @@ def _compressed_image(data: bytes, shape: Any) -> npt.NDArray[np.uint8]:
         from PIL import Image
     except ImportError:
         raise DependencyError("a compressed image was received; reading it needs Pillow: pip install pillow") from None
-    with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
-        # The size is known before anything is decoded: a small file must not become a huge image.
-        if list(image.size[::-1]) != [int(size) for size in shape[:2]]:
-            raise ValueError(f"an image of {image.size[1]}x{image.size[0]} was announced as {list(shape)}")
-        return np.asarray(image.convert("RGB"))
+    height, width = (int(size) for size in shape[:2])
+    if height * width > _MOST_PIXELS:
+        raise ValueError(f"an image of {height}x{width} is larger than any camera's")
+    try:
+        with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
+            # The size is known before anything is decoded: a small file must not become a huge image.
+            if image.size != (width, height):
+                raise ValueError(f"an image of {image.size[1]}x{image.size[0]} was announced as {list(shape)}")
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # Pillow's readers raise whatever a damaged file leads to
+        raise ValueError(f"an image cannot be decoded: {error}") from None

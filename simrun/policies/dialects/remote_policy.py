@@ -36,7 +36,7 @@ class RemoteOptions(ConventionOptions):
     timeout: float = 60.0
     first_timeout: float = 600.0
     token: str | None = None
-    max_message_bytes: int = 1 << 28
+    max_message_bytes: int = 1 << 26
     batch_size: int | None = None
 
     def __post_init__(self) -> None:

@@ -34,6 +34,8 @@ class ZeromqConnection:
             self._socket.RCVTIMEO = int(1000 * self.address.patience[0])
             self._socket.send(pack_groot({**request, **token}))
             message = self._socket.recv()
+            if self._socket.RCVMORE:
+                raise ServerError("an answer of several parts")
             answer = {"error": "no reason"} if message == b"ERROR" else unpack_groot(message)
         except self._zmq.Again:
             self.close()

@@ -22,7 +22,7 @@ from simrun.errors import CheckpointError
 from simrun.policies.choosing import choose_convention
 from simrun.policies.families import family_of_type
 from simrun.policies.fitting import fit
-from simrun.policies.foreign import cause_of, require_module
+from simrun.policies.foreign import cause_of, refuse_remote_code, require_module
 from simrun.policies.loaders.lerobot_folder import (
     ACTION,
     PROCESSORS,
@@ -142,6 +142,8 @@ class LeRobotPolicy(Policy):
         configs = require_module("lerobot.configs.policies", "lerobot", purpose)
         device = choose_device(self._torch, request.options)
         try:
+            if not request.trusted:
+                refuse_remote_code()
             config = _loaded_config(configs.PreTrainedConfig, folder.path, device, request)
             network = factory.get_policy_class(config.type).from_pretrained(folder.path, config=config, strict=True)
             self._before, self._after = factory.make_pre_post_processors(

@@ -47,7 +47,6 @@ _STEPS = frozenset(
         "normalizer_processor",
         "unnormalizer_processor",
         "tokenizer_processor",
-        "action_tokenizer_processor",
         "smolvla_new_line_processor",
         "pi0_new_line_processor",
         "pi05_prepare_state_tokenizer_processor_step",
@@ -61,7 +60,6 @@ _STEPS = frozenset(
         "xvla_rotation_6d_to_axis_angle",
         "wall_x_task_processor",
         "groot_n1_7_pack_inputs_v1",
-        "groot_n1_7_vlm_encode_v1",
         "groot_n1_7_action_decode_v1",
         "groot_action_unpack_unnormalize_v2",
         "evo1_pad_state_processor",
@@ -96,6 +94,12 @@ _EXECUTES_CODE = {
     "groot": "the code of its backbone's processor",
 }
 """Policies whose construction hands a folder to transformers with ``trust_remote_code``."""
+
+_STEPS_WITH_CODE = {
+    "action_tokenizer_processor": "the code of the action tokeniser that it names",
+    "groot_n1_7_vlm_encode_v1": "the code of the backbone's processor that it names",
+}
+"""Steps of any policy that do the same; lerobot 0.6.1, processor/tokenizer_processor.py:348, groot's :1371."""
 
 _STATISTICS = {
     "MEAN_STD": ("mean", "std"),
@@ -248,6 +252,8 @@ class LeRobotFolder:
         named = step.get("registry_name")
         if named is None or "class" in step:
             request.require_trust(f"{step.get('class')!r}, which {self.path / processor} names as a step")
+        elif named in _STEPS_WITH_CODE:
+            request.require_trust(f"{_STEPS_WITH_CODE[named]}: the step {named!r} of {self.path / processor}")
         elif named not in _STEPS:
             request.require_trust(
                 f"the step {named!r} of {self.path / processor}, which is none of those that policies need"

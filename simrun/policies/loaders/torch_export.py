@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simrun.envs.machine.regular_files import parse_json
 from simrun.errors import CheckpointError
 from simrun.policies.checkpoints import check_exists
 from simrun.policies.choosing import choose_convention
@@ -161,9 +161,9 @@ def _metadata(extra: dict[str, Any], path: Path) -> dict[str, str]:
     if not text:
         return {}
     try:
-        document = json.loads(text)
+        document = parse_json(text)
     except ValueError as error:
-        raise CheckpointError(f"{METADATA_FILE} in {path} is no JSON ({error})") from None
+        raise CheckpointError(f"{METADATA_FILE} in {path} {error}") from None
     if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):
         raise CheckpointError(f"{METADATA_FILE} in {path} must be a JSON object of texts")
     return document

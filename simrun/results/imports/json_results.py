@@ -7,12 +7,11 @@ Facts of the formats: huggingface/lerobot ``lerobot_eval.py`` (``per_task`` with
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simrun.envs.machine.regular_files import read_document
+from simrun.envs.machine.regular_files import parse_json, read_document
 from simrun.errors import UsageError
 from simrun.results.imports.outcomes import MOST_EPISODES, Outcomes, Reader
 
@@ -106,11 +105,11 @@ def _document(path: Path) -> Any:
     if not path.is_file() or path.suffix != ".json":
         return None
     try:
-        return json.loads(read_document(path))
+        return parse_json(read_document(path))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from None
+    except ValueError as error:
+        raise UsageError(f"{path} {error}") from None
 
 
 def _checked(read: Reader) -> Reader:

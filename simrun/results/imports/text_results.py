@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from simrun.envs.machine.regular_files import LARGEST_DOCUMENT, read_document, read_regular
+from simrun.envs.machine.regular_files import LARGEST_DOCUMENT, files_below, read_document, read_regular
 from simrun.errors import UsageError
 from simrun.results.imports.outcomes import Outcomes, Reader, counted_rate, read_csv
 
@@ -25,7 +25,7 @@ _SUCCESS = re.compile(r"(?:^|[\s:\]])Success: (?P<outcome>True|False)\s*$")
 
 def read_rates(path: Path, episodes: int | None) -> Sequence[Outcomes]:
     """``_result.txt`` below a folder, or one alone: a rate a task, of episodes whose number it does not hold."""
-    files = sorted(path.rglob("_result.txt")) if path.is_dir() else [path] if path.name == "_result.txt" else []
+    files = [file for file in _below(path) if file.name == "_result.txt"]
     settings: dict[str, dict[str, list[float]]] = {}
     for file in files:
         try:
@@ -46,12 +46,19 @@ def read_rates(path: Path, episodes: int | None) -> Sequence[Outcomes]:
     return [Outcomes("upstream's own loop", name, tasks, name) for name, tasks in settings.items()]
 
 
+def _below(path: Path) -> list[Path]:
+    try:
+        return files_below(path) if path.is_dir() else [path]
+    except ValueError as error:
+        raise UsageError(f"{path} {error}") from None
+
+
 def read_videos(path: Path, episodes: int | None) -> Sequence[Outcomes]:
     """A folder of videos whose names begin with their outcome; the folder above the last two names the task."""
     if not path.is_dir():
         return []
     scores: dict[str, dict[str, float]] = {}
-    for file in sorted(path.rglob("*.mp4")):
+    for file in _below(path):
         match = _VIDEO.fullmatch(file.name)
         if match is None:
             continue

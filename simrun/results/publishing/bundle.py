@@ -19,11 +19,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import lzma
 import re
 import shutil
 import tarfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +33,8 @@ import numpy.typing as npt
 
 import simrun
 from simrun.envs import get_benchmark
-from simrun.envs.machine.regular_files import read_object
+from simrun.envs.machine.data_files.archives import PlainEntry
+from simrun.envs.machine.regular_files import DAMAGED_ARCHIVE, open_regular, read_object, read_regular
 from simrun.errors import JournalError, UsageError
 from simrun.results.journal import journal_line
 from simrun.results.page.freezing import video_file
@@ -117,7 +116,13 @@ def write_bundle(run: Run, path: Path, *, actions: bool = True, videos: bool = F
 
 def is_bundle(path: Path) -> bool:
     """Whether a path is meant as a bundle: an archive, not a folder."""
-    return path.name.endswith(SUFFIX) or (path.is_file() and tarfile.is_tarfile(path))
+    if path.name.endswith(SUFFIX):
+        return True
+    try:
+        with open_regular(path) as file, tarfile.open(fileobj=file, tarinfo=PlainEntry):
+            return True
+    except (*DAMAGED_ARCHIVE, tarfile.TarError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -145,10 +150,10 @@ class Bundle:
         try:
             if not path.is_file():
                 raise UsageError(f"{path} is no bundle of simrun: it is no regular file")
-            with tarfile.open(path) as archive:
+            with tarfile.open(path, tarinfo=PlainEntry) as archive:
                 _unpack(archive, folder)
             head = read_object(folder / "bundle.json")
-        except (OSError, tarfile.TarError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        except (*DAMAGED_ARCHIVE, tarfile.TarError) as error:
             raise UsageError(f"{path} is no bundle of simrun: {error}") from None
         if head.get("format") != _FORMAT or head.get("version") != _VERSION:
             raise UsageError(f"{path} is a bundle of another version; this simrun reads {_FORMAT} {_VERSION}")
@@ -159,7 +164,7 @@ class Bundle:
             file = folder / name
             if ".." in file.parts or not file.is_relative_to(folder) or not file.is_file():
                 raise JournalError(f"{path} was tampered with or damaged: {name} is missing")
-            if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+            if _digest(file) != expected:
                 raise JournalError(f"{path} was tampered with or damaged: {name} is not what was packed")
         strangers = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
         if extra := sorted(strangers - sums.keys() - {"bundle.json"}):
@@ -188,9 +193,8 @@ class Bundle:
                 record = records[tuple(entry[field] for field in _KEY)]
                 if not re.fullmatch("actions/[0-9]{5,9}[.]npy", entry["file"]):
                     raise ValueError(f"{entry['file']!r:.100} is no file of actions")
-                actions = np.load(self.folder / entry["file"], allow_pickle=False)
-                found.append(PlayedActions(record, str(entry["action_mode"]), actions))
-            except (KeyError, TypeError, ValueError, OSError) as error:
+                found.append(PlayedActions(record, str(entry["action_mode"]), _actions(self.folder / entry["file"])))
+            except DAMAGED_ARCHIVE as error:
                 raise JournalError(f"{self.path}: an entry of actions.json cannot be used: {error!r}") from None
         return found
 
@@ -201,6 +205,21 @@ class Bundle:
             return hashlib.sha256(f"{self.digest} {played.record.key}".encode()).hexdigest()
 
         return sorted(self.played(), key=draw)[:episodes]
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    with open_regular(file) as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _actions(file: Path) -> npt.NDArray[np.floating]:
+    actions = np.lib.format.read_array(io.BytesIO(read_regular(file)), allow_pickle=False)
+    if actions.ndim != 2 or actions.dtype.kind != "f":
+        raise ValueError(f"an array of type {actions.dtype} and shape {actions.shape} is no sequence of actions")
+    return actions
 
 
 def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
@@ -215,7 +234,7 @@ def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
     size = 0
     for number, member in enumerate(archive):
         size += member.size
-        if number >= _MOST_FILES or size > _MOST_BYTES:
+        if number >= _MOST_FILES or not 0 <= member.size <= size <= _MOST_BYTES:
             raise ValueError(f"it unpacks to more than {_MOST_FILES} files or {_MOST_BYTES >> 30} GiB")
         if not (member.isreg() or member.isdir()):
             raise ValueError(f"{member.name} is neither file nor folder")

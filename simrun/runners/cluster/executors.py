@@ -6,15 +6,15 @@ All three run the same shards (`simrun.runners.cluster.shard_session.run_shard`)
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 
 from simrun.envs.machine.capacity import Capacity
-from simrun.envs.machine.processes import die_with_parent
+from simrun.envs.machine.processes import RUNNER
 from simrun.errors import UnknownNameError
 from simrun.runners.cluster.shard_session import ShardDisplay, run_shard
 from simrun.runners.cluster.sharded_runs import Executor, ShardedRun, finish_run
@@ -47,19 +47,19 @@ class LocalExecutor(Executor):
 
 def _start(work: ShardedRun, index: int, gpus: tuple[str, ...]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "simrun", *work.shard_arguments(), "--shard", f"{index}/{work.shards}"]
-    environment = dict(os.environ)
+    # By it the shard knows whose end is its own; a function between fork and exec could wait there for ever.
+    environment = {**os.environ, RUNNER: str(os.getpid())}
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
     own = cores[index % len(cores) :: work.shards] if cores else []
     # A session of its own keeps the terminal's Ctrl-C from reaching the shard twice.
-    return subprocess.Popen(command, env=environment, preexec_fn=partial(_begin, own), start_new_session=True)
-
-
-def _begin(cores: list[int]) -> None:
-    die_with_parent()
-    if cores:
-        os.sched_setaffinity(0, cores)
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    if own:
+        # What it starts inherits them; where it has ended already, that is told by its exit code.
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(process.pid, own)
+    return process
 
 
 class DebugExecutor(Executor):

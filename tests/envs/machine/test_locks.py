@@ -7,6 +7,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,18 @@ def test_a_marker_of_a_dead_process_counts_for_nothing_and_of_another_host_is_be
         pass
     with pytest.raises(LockHeldError, match=r"elsewhere\.lock\.held"), lock(elsewhere):
         pass
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_whoever_waits_says_for_what(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of another host nobody knows whether it lives: without a word it would be waited for in silence, for ever."""
+    marker = tmp_path / "pins.lock.held"
+    marker.write_text("4000000\nanother-host\n")
+    timer = threading.Timer(0.3, marker.unlink)
+    timer.start()
+    with lock(tmp_path / "pins.lock", wait=True):
+        pass
+    assert f"delete {marker}" in caplog.text
 
 
 def test_a_folder_that_is_not_there_is_no_lock_that_is_held(tmp_path: Path) -> None:

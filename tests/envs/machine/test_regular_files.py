@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from simrun.envs.instructions import read_instructions
 from simrun.envs.laboratory import traces
 from simrun.envs.laboratory.recordings import EpisodeRecording, is_recording
 from simrun.envs.libero.initial_states import read_initial_states
+from simrun.envs.machine import regular_files
 from simrun.envs.machine.data_files.archives import read_members
 from simrun.envs.machine.locks import lock
-from simrun.envs.machine.regular_files import read_document, read_object, read_regular
+from simrun.envs.machine.regular_files import parse_toml, read_document, read_object, read_regular
 from simrun.errors import SimrunError
 from simrun.policies.boundary.golden import Golden
 from simrun.policies.checkpoints import checkpoint_hash
@@ -31,6 +33,10 @@ from simrun.results.plots.fits import read_scores
 from simrun.rollouts.reader import RolloutSet
 from simrun.runners.search.watching.ledger import Ledger
 from simrun.runners.sweep import read_config
+
+DOTTED = b"a." * 50_000 + b"a = 1"
+LONG_HEADER = b"[" + b"a." * 3_000 + b"a]\n" + b"b = 1\n" * 100_000
+BRANCHES = b"[" + b"[]," * 40_000 + b"0]"
 
 
 def _opened_lock(path: Path) -> None:
@@ -117,6 +123,47 @@ def test_a_file_without_an_end_is_not_read(tmp_path: Path) -> None:
     for read in (read_regular, read_document, read_object):
         with pytest.raises(ValueError, match="is too large"):
             read(file)
+
+
+BOMBS: dict[str, tuple[str, Callable[[Path], Any], bytes, str]] = {
+    "dotted names in a sidecar": ("simrun.toml", lambda path: read_sidecar(_beside(path)), DOTTED, "too much for TOML"),
+    "dotted names in a configuration": ("sweep.toml", read_config, b"[" + DOTTED[:-4] + b"]", "too much for TOML"),
+    "dotted names in instructions": ("words.toml", read_instructions, b"a = {" + DOTTED + b"}", "too much for TOML"),
+    "lines below a long name": ("sweep.toml", read_config, LONG_HEADER, "too much for TOML"),
+    "deep TOML": ("sweep.toml", read_config, b"a = " + b"[" * 100_000, "nested too deeply"),
+    "branches": ("statistics.json", READERS["statistics"][1], BRANCHES, "more than 40000 lists and objects"),
+    "imported branches": ("eval_info.json", READERS["imported"][1], BRANCHES, "more than 40000 lists and objects"),
+    "rows": ("scores.csv", read_scores, b"checkpoint,loss\n" + b",\n" * 20_001, "more than 40000 fields"),
+    "columns": ("scores.csv", read_scores, (b"," * 10_000 + b"\n") * 6, "more than 40000 fields"),
+    "instructions": ("words.csv", read_instructions, b"task,instruction\n" + b",\n" * 20_001, "more than 40000"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.usefixtures("in_time")
+def test_a_small_file_fills_neither_time_nor_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bomb: str) -> None:
+    name, read, contents, sentence = BOMBS[bomb]
+    for limit in ("_MOST_CELLS", "_MOST_CONTAINERS"):
+        monkeypatch.setattr(regular_files, limit, getattr(regular_files, limit) // 100)
+    (tmp_path / name).write_bytes(contents)
+    began = time.process_time()
+    with pytest.raises(SimrunError, match=sentence) as refused:
+        read(tmp_path / name)
+    assert len(str(refused.value)) < 600
+    assert time.process_time() - began < 5
+
+
+def test_what_people_write_is_taken() -> None:
+    numbers = ", ".join(["0.125"] * 1000)
+    assert len(parse_toml(f"a = [{numbers}]\n" + "[b.c.d]\ne.f = 1\n")["a"]) == 1000
+    assert len(parse_toml("".join(f'task_{n} = ["Do it. Now. Please."]\n' for n in range(20_000)))) == 20_000
+
+
+def test_a_document_that_nobody_could_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regular_files, "LARGEST_FILE", 100)
+    with pytest.raises(OSError, match=r"it would have 1[0-9]+ bytes, and 100 are the most"):
+        regular_files.write_json(tmp_path / "plan.json", {"episodes": list(range(40))})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_journal_without_an_end_of_line_is_damaged(tmp_path: Path) -> None:

@@ -62,6 +62,16 @@ def test_a_missing_file_is_one_sentence(tmp_path, plane, name, sentence):
         load_policy(str(tmp_path), plane)
 
 
+@pytest.mark.parametrize("processor", ["policy_preprocessor.json", "policy_postprocessor.json"])
+@pytest.mark.parametrize("step", ["action_tokenizer_processor", "groot_n1_7_vlm_encode_v1", "libero_processor", None])
+def test_a_step_that_would_execute_code_needs_trust(tmp_path, plane, step, processor):
+    """Two of lerobot's own steps hand a folder that they name to transformers with ``trust_remote_code``."""
+    named = {"registry_name": step, "config": {"action_tokenizer_name": str(tmp_path), "trust_remote_code": True}}
+    (_folder(tmp_path) / processor).write_text(json.dumps({"steps": [named]}))
+    with pytest.raises(CheckpointError, match="if you trust its author, add --trust-checkpoint"):
+        load_policy(str(tmp_path), plane)
+
+
 def test_an_adapter_is_not_taken_for_a_policy(tmp_path, plane):
     (_folder(tmp_path) / "adapter_config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="PEFT adapter"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+
 import msgpack
 import numpy as np
 import pytest
 
 from simrun.errors import ServerError
+from simrun.policies.dialects import codecs
 from simrun.policies.dialects.codecs import pack_openpi, pack_vlaeval, unpack_openpi, unpack_vlaeval
 
 IMAGE = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
@@ -119,6 +123,48 @@ def test_an_image_of_another_size_than_announced_is_refused():
     assert lying != VLAEVAL_PNG_BYTES
     with pytest.raises(ServerError, match="was announced as"):
         unpack_vlaeval(lying)
+
+
+@pytest.mark.parametrize("unpack", [unpack_openpi, unpack_vlaeval, codecs.unpack_groot, codecs.unpack_xpolicylab])
+def test_a_small_message_fills_no_memory(unpack, monkeypatch):
+    """An empty list is one byte of a message and seventy of memory: 64 MiB of them were 4.5 GB."""
+    monkeypatch.setattr(codecs, "_MOST_CONTAINERS", 1000)
+    assert len(unpack(b"\xdc\x03\xe7" + b"\x90" * 999)) == 999
+    for item in (b"\x90", b"\x80", b"\x91\x01"):
+        with pytest.raises(ServerError, match="more than 1000 lists and maps"):
+            unpack(b"\xdc\x04\x00" + item * 1024)
+
+
+def _image(data, shape):
+    return msgpack.packb({"__image__": True, "format": "png", "data": data, "shape": shape})
+
+
+def test_no_image_fills_the_memory_or_ends_in_a_traceback():
+    image = pytest.importorskip("PIL.Image")
+    stream = io.BytesIO()
+    image.new("1", (20_000, 20_000)).save(stream, "PNG")
+    bomb = stream.getvalue()
+    assert len(bomb) < 100_000
+    for data, shape, sentence in (
+        (bomb, [20_000, 20_000, 3], "larger than any camera's"),
+        (bomb, [8, 8, 3], "cannot be decoded"),
+        (bomb, [-8, 8, 3], "cannot be decoded"),
+        (bomb, [], "cannot be decoded"),
+        (bomb, "ab", "cannot be decoded"),
+        (None, [8, 8, 3], "cannot be decoded"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", [8, 8, 3], "cannot be decoded"),
+    ):
+        with pytest.raises(ServerError, match=sentence) as refused:
+            unpack_vlaeval(_image(data, shape))
+        assert len(str(refused.value)) < 500
+    stream = io.BytesIO()
+    image.new("RGB", (8, 8)).save(stream, "PNG")
+    whole = stream.getvalue()
+    assert unpack_vlaeval(_image(whole, [8, 8, 3])).shape == (8, 8, 3)
+    for place in range(len(whole)):
+        for damaged in (whole[:place], whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]):
+            with contextlib.suppress(ServerError):
+                assert unpack_vlaeval(_image(damaged, [8, 8, 3])).shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize("value", [np.array([object()]), np.array([1j]), np.array(["text"]), object()])

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import http.server
 import json
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -15,6 +16,8 @@ import pytest
 
 from simrun.envs import Episode, get_benchmark
 from simrun.errors import CheckpointError, ServerError
+from simrun.policies.dialects.connection import ServerAddress
+from simrun.policies.dialects.web import WebConnection
 from simrun.policies.fitting import sample_observation
 from simrun.policies.registry import load_policy
 
@@ -206,6 +209,37 @@ def test_nobody_answers_and_nobody_is_there():
         load_policy(f"xvla://{place}", bench, options={"timeout": 0.1, "first_timeout": 0.2})
     with pytest.raises(ServerError, match=r"cannot be reached: .*is it running\?"):
         load_policy("xvla://127.0.0.1:9", bench)
+
+
+ENDLESS = {
+    "drops of an answer": (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"["),
+    "drops until it closes": (b"HTTP/1.0 200 OK\r\n\r\n", b" "),
+    "drops of a chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n[\r\n"),
+    "drops of a header": (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+    "wait, wait": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_an_answer_that_never_ends_is_waited_for_no_longer_than_any(kind):
+    """A socket's own time-out begins anew with every byte that comes."""
+    first, drop = ENDLESS[kind]
+
+    def trickle(listening):
+        with contextlib.suppress(OSError), listening.accept()[0] as client:
+            client.recv(1 << 16)
+            client.sendall(first)
+            while True:
+                client.sendall(drop)
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=trickle, args=[listening], daemon=True).start()
+        address = ServerAddress(f"http://127.0.0.1:{listening.getsockname()[1]}", 0.5, 1 << 20)
+        began = time.monotonic()
+        with pytest.raises(ServerError, match=r"gave no answer within 0\.5 s"):
+            WebConnection(address).post("/act", b"{}", "application/json")
+        assert time.monotonic() - began < 5
 
 
 def test_a_connection_that_the_server_has_closed_is_opened_again():

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -75,6 +79,45 @@ def test_the_same_without_slurm(cluster: FakeSlurm, tmp_path: Path, executor: st
     assert outcomes(read_run(tmp_path / executor)) == outcomes(read_run(tmp_path / "array"))
     with pytest.raises(UsageError, match="Ctrl-C"):
         make_executor(executor).cancel(tmp_path / executor)
+
+
+LOCAL = """
+import os, sys
+from pathlib import Path
+
+from simrun.runners.cluster.executors import LocalExecutor
+from simrun.runners.cluster.sharded_runs import ShardedRun
+
+# A process that was forked would ask libraries that may wait for another thread.
+os.register_at_fork(before=lambda: os._exit(3))
+LocalExecutor().submit(ShardedRun(Path(sys.argv[1]), 2))
+"""
+
+
+def test_local_shards_share_the_cores_and_end_with_their_runner(planned: Callable[..., ShardedRun]) -> None:
+    work = planned(2, episodes="0:50")
+    runner = subprocess.Popen([sys.executable, "-c", LOCAL, str(work.path)])
+    try:
+        wait_until(lambda: len(list((work.path / "journal").glob("shard-*.jsonl"))) == 2)
+        children = Path(f"/proc/{runner.pid}/task/{runner.pid}/children")
+        shards = [int(pid) for pid in children.read_text().split()]
+        assert len(shards) == 2
+        own, everybody = [os.sched_getaffinity(pid) for pid in shards], os.sched_getaffinity(0)
+        assert set.union(*own) == everybody
+        assert len(everybody) == 1 or not set.intersection(*own)
+        for pid in shards:
+            os.kill(pid, signal.SIGSTOP)
+    finally:
+        runner.kill()
+        runner.wait()
+    wait_until(lambda: not any(_alive(pid) for pid in shards), 20)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def test_a_signalled_task_requeues_itself_and_a_cancelled_one_does_not(cluster: FakeSlurm, tmp_path: Path) -> None:

@@ -30,6 +30,11 @@ LARGEST_ARCHIVE = 4 << 30
 """Bytes that an archive may unpack to."""
 
 _MOST_MEMBERS = 200_000
+_LARGEST_EXTENSION = 1 << 20
+_EXTENSIONS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,24 @@ class Member:
         """
         with _damage_named(self._archive):
             shutil.copyfileobj(self._stream, output)
+
+
+class PlainEntry(tarfile.TarInfo):
+    """An entry whose head is of a size that honest ones have: tarfile reads what extends a head into memory, whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> PlainEntry:
+        """Read a head.
+
+        Raises:
+            ValueError: it is extended by more than 1 MiB, has holes, which may be without number, or a negative size,
+                which leads in circles.
+        """
+        entry = super().frombuf(buf, encoding, errors)
+        extends = entry.type in _EXTENSIONS and entry.size > _LARGEST_EXTENSION
+        if extends or entry.type == tarfile.GNUTYPE_SPARSE or entry.size < 0:
+            raise ValueError(f"an entry of type {entry.type!r} has {entry.size} bytes, which no honest one has")
+        return entry
 
 
 def is_archive(name: str) -> bool:
@@ -95,7 +118,7 @@ def _damage_named(file: Path) -> Iterator[None]:
 def _tar_members(file: Path, largest: int) -> Iterator[Member]:
     with (
         _decompressed(file) as raw,
-        tarfile.open(fileobj=cast(IO[bytes], _Bounded(raw, file, largest)), mode="r|") as archive,
+        tarfile.open(fileobj=cast(IO[bytes], _Bounded(raw, file, largest)), mode="r|", tarinfo=PlainEntry) as archive,
     ):
         for count, entry in enumerate(archive):
             _check_path(file, entry.name)
@@ -109,10 +132,6 @@ def _tar_members(file: Path, largest: int) -> Iterator[Member]:
                     yield Member(entry.name, stream, file)
             elif not entry.isdir():
                 raise AssetError(f"{file} holds {entry.name!r}, which is neither file, folder nor link; it is refused")
-
-
-def _open_tar(stream: _Bounded) -> tarfile.TarFile:
-    return tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|")
 
 
 def _zip_members(file: Path, stream: IO[bytes], largest: int) -> Iterator[Member]:
@@ -177,7 +196,7 @@ def _check_link(file: Path, path: str, target: str) -> None:
 
 
 def _check_size(file: Path, path: str, size: int, count: int) -> None:
-    if size > LARGEST_FILE:
+    if not 0 <= size <= LARGEST_FILE:
         raise AssetError(f"{file} holds {path!r} of {size} bytes, more than any data file has; it is refused")
     if count >= _MOST_MEMBERS:
         raise AssetError(f"{file} holds more than {_MOST_MEMBERS} entries, which no upstream archive does")

@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib import import_module, util
 from pathlib import Path
 
-from simrun.envs.machine.regular_files import open_regular
+from simrun.envs.machine.regular_files import files_below, open_regular, parse_json
 from simrun.errors import UsageError
 from simrun.runners.search.watching.layouts import Sighting
 
@@ -40,13 +40,13 @@ class Contents:
         """Look at a checkpoint; None when it is empty, or vanishes at this moment."""
         try:
             if path.is_dir():
-                files = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+                files = files_below(path)
             else:
                 # ONNX keeps weights beyond two gigabytes in a second file.
                 companions = (path.with_name(path.name + ending) for ending in (".data", "_data"))
                 files = [path, *(file for file in companions if file.exists())]
             status = [(str(file.relative_to(path.parent)), file.stat()) for file in files]
-        except OSError:
+        except (OSError, ValueError):
             return None
         found = tuple(sorted((name, entry.st_size, entry.st_mtime_ns) for name, entry in status))
         return cls(found) if any(size for _, size, _ in found) else None
@@ -111,8 +111,10 @@ def is_truncated(path: Path) -> bool:
     PyTorch's files are ZIP archives, whose directory comes last; a safetensors file begins with the place of every
     tensor; an ONNX file is read by the library that would run it.
     """
-    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    return any(_is_cut(file) for file in files)
+    try:
+        return any(map(_is_cut, files_below(path) if path.is_dir() else [path]))
+    except ValueError:
+        return True
 
 
 def _is_cut(file: Path) -> bool:
@@ -135,7 +137,7 @@ def _is_whole_safetensors(file: Path) -> bool:
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > min(size, _LARGEST_HEADER):
                 return False
-            header = json.loads(stream.read(length))
+            header = parse_json(stream.read(length))
             ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
         except (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return False
