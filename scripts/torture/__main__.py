@@ -79,6 +79,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--only", default="", help="of the kinds of inputs, those with this in their names")
     parser.add_argument("--part", type=part, default=(0, 1), help="I/N: of N processes side by side, this one's share")
+    parser.add_argument("--wholes", type=Path, help="keep the undisturbed sweeps here, for the next call of this part")
     parser.add_argument("--state", type=Path, help="one line a trial; goes on behind the last one")
     arguments = parser.parse_args()
     ends = time.monotonic() + arguments.seconds
@@ -90,7 +91,9 @@ def main() -> int:
             most = ends - (0.5 * arguments.seconds if arguments.kills else 0.0)
             malformed(trials, folder, arguments.seed, arguments.inputs, most, arguments.only, arguments.part)
         if arguments.kills:
-            killed(trials, folder, arguments.seed, arguments.kills, ends, arguments.part)
+            whole = arguments.wholes or folder
+            whole.mkdir(exist_ok=True)
+            killed(trials, whole, arguments.seed, arguments.kills, ends, arguments.part)
     return trials.report()
 
 
@@ -120,6 +123,7 @@ def malformed(
 
         often: dict[str, Trial] = {what: read(what, *both) for what, both in readers.all().items()}
         often |= {dialect: partial(conversations.trial, dialect) for dialect in DIALECTS}
+        often["opening of a conversation"] = conversations.opening
         often |= {dialect: partial(answers.trial, dialect) for dialect in ANSWERING}
         often |= {name: partial(folders.trial, name) for name in folders.subjects}
         often["strange paths"] = verbs.strange_path

@@ -25,6 +25,8 @@ SWEEP = (
     "tabletop",
     "--ckpt",
     "scripted:random",
+    "--ckpt",
+    "scripted:zero",
     "--tasks",
     "reach_*",
     "--episodes",

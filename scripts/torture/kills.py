@@ -95,11 +95,12 @@ class Whole:
     def __init__(self, sweep: Sweep, folder: Path) -> None:
         self.sweep = sweep
         self.out = folder / f"{sweep.name}-killed"
-        began = time.monotonic()
-        out = folder / sweep.name
-        if not out.exists():
+        out, lasted = folder / sweep.name, folder / f"{sweep.name}.seconds"
+        if not lasted.exists():
+            began = time.monotonic()
             subprocess.run(self.command(out), check=True, capture_output=True)
-        self.seconds = time.monotonic() - began
+            lasted.write_text(f"{time.monotonic() - began}")
+        self.seconds = float(lasted.read_text())
         self.outcomes = _outcomes(out)
 
     def command(self, out: Path) -> list[str]:

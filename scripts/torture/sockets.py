@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import socket as plain
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -47,6 +48,23 @@ _FRAMES = (
 )
 """Frames in pieces that never end, of other lengths than they say, of reserved kinds, and those that control."""
 
+_FIRST = (
+    *(
+        b"GET / HTTP/1.1",
+        b"GET //[ HTTP/1.1",
+        b"GET /?token=%ff HTTP/1.1",
+        b"POST / HTTP/1.1",
+        b"GET /healthz HTTP/1.1",
+    ),
+    *(b"GET /" + b"x" * 20_000 + b" HTTP/1.1", b"PRI * HTTP/2.0", b"\x16\x03\x01\x02\x00", b"GET", b""),
+)
+_HEADERS = (
+    *(b"Host: x", b"Host: [", b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Version: 13"),
+    *(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", b"Sec-WebSocket-Key: x", b"Sec-WebSocket-Version: 99"),
+    *(b"Origin: http://[", b"Origin: null", b"Origin: \xff", b"Authorization: Api-Key \xff", b"Authorization: x"),
+    *(b"Sec-WebSocket-Extensions: permessage-deflate; x=" + b"y" * 4000, b"Content-Length: -1", b"X: " + b"y" * 9000),
+)
+
 _ANSWERS = 3
 _TIMEOUT = 3
 
@@ -57,6 +75,7 @@ class Conversations:
     def __init__(self) -> None:
         self._resources = contextlib.ExitStack()
         self._places: dict[str, str] = {}
+        self._real: dict[str, str] = {}
         self._plan: tuple[str, int, Callable[[bytes], bytes], random.Random] | None = None
         self._errors: list[str] = []
 
@@ -72,6 +91,7 @@ class Conversations:
             real = self._resources.enter_context(_server(dialect, benchmark))
             between = server.serve(self._between(real), "127.0.0.1", 0, compression=None, max_size=None)
             self._places[dialect] = self._resources.enter_context(_listening(between))
+            self._real[dialect] = real
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -86,6 +106,26 @@ class Conversations:
         # What a played server makes of a misled client is nobody's fault.
         fault = self._errors and dialect not in PLAYED
         return f"{dialect} {receiver}", f"in the server: {self._errors[0]}" if fault else outcome
+
+    def opening(self, draw: random.Random) -> tuple[str, str]:
+        """Open a conversation with a server of ours as nobody does; it must answer the next client."""
+        dialect = draw.choice(list(SERVED))
+        lines = [draw.choice(_FIRST), *draw.sample(_HEADERS, draw.randrange(len(_HEADERS)))]
+        request = b"\r\n".join(lines) + b"\r\n\r\n"
+        self._plan = None
+        self._errors.clear()
+
+        def talk() -> None:
+            host, port = self._real[dialect].split(":")
+            with bounded(), contextlib.suppress(OSError), plain.create_connection((host, int(port)), 5) as made:
+                made.sendall(mangle(request, draw) if draw.random() < 0.5 else request)
+                made.shutdown(plain.SHUT_WR)
+                while made.recv(1 << 16):
+                    pass
+            self._talk(dialect)
+
+        outcome = judged(talk)
+        return "opening of a conversation", f"in the server: {self._errors[0]}" if self._errors else outcome
 
     def _talk(self, dialect: str) -> None:
         benchmark = get_benchmark(DIALECTS[dialect])

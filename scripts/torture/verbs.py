@@ -224,7 +224,7 @@ def _bring(copy: Path, part: str) -> None:
     folder = copy / part
     folder.mkdir()
     if part == "scores":
-        (folder / "scores.csv").write_text("checkpoint,loss\nscripted:random,0.5\n")
+        (folder / "scores.csv").write_text("checkpoint,loss\nscripted:random,0.5\nscripted:zero,0.7\n")
     elif part == "imports":
         shutil.copytree(REPOSITORY / "tests" / "results" / "imports" / "files", folder, dirs_exist_ok=True)
     elif part == "checkpoints":

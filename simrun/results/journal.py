@@ -24,7 +24,7 @@ from simrun.errors import JournalError
 from simrun.results.plan import JobKey
 from simrun.results.records import EpisodeRecord
 
-LONGEST_LINE = 64 * 1024**2
+LONGEST_LINE = 16 * 1024**2
 """Bytes that a line of a journal never has."""
 
 Check = Callable[[EpisodeRecord], None]
@@ -64,11 +64,16 @@ class JournalWriter:
         """Write one record and wait until it is on disk; a failed write leaves no half line behind.
 
         Raises:
-            JournalError: the disk is full, the file system failed, or the file was deleted; the record is not in the
-                journal.
+            JournalError: the disk is full, the file system failed, the file was deleted, or the record is too long; it
+                is not in the journal.
         """
         self.check_place()
         line = journal_line(record)
+        if len(line) >= LONGEST_LINE:
+            raise JournalError(
+                f"the record of {record.episode} has {len(line)} bytes, and nobody reads more than {LONGEST_LINE}: its "
+                "benchmark puts too much into details"
+            )
         end = self._file.seek(0, os.SEEK_END)
         try:
             rest = memoryview(line)

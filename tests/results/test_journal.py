@@ -259,6 +259,14 @@ print(written + 1)
     assert [one.trial for one in read_journal(path)] == list(range(int(done.stdout)))
 
 
+def test_a_record_that_nobody_could_read_is_not_written(tmp_path: Path) -> None:
+    with JournalWriter(tmp_path / "a.jsonl") as journal:
+        with pytest.raises(JournalError, match="puts too much into details"):
+            journal.append(record(details={"log": "x" * (1 << 24)}))
+        journal.append(record(trial=1))
+    assert [one.trial for one in read_journal(tmp_path / "a.jsonl")] == [1]
+
+
 def test_a_journal_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="cannot be opened"):
         JournalWriter(tmp_path / "missing" / "a.jsonl")

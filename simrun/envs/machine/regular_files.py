@@ -34,7 +34,7 @@ _LARGEST_TOML = 8 * 1024**2
 _MOST_STEPS = 10_000_000
 _MOST_CONTAINERS = 4_000_000
 _MOST_CELLS = 4_000_000
-_MOST_ENTRIES = 200_000
+_MOST_ENTRIES = 100_000
 
 DAMAGED_ARCHIVE = (
     *(OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
@@ -58,14 +58,21 @@ def files_below(folder: Path) -> list[Path]:
     """The files below a folder, sorted; links to folders are not followed.
 
     Raises:
-        ValueError: there are more files and folders than any checkpoint, run or evaluation has.
+        ValueError: there are more files and folders than any checkpoint, run or evaluation has, or one cannot be read.
     """
-    found, seen = [], 0
-    for place, folders, names in os.walk(folder):
-        seen += len(folders) + len(names)
-        if seen > _MOST_ENTRIES:
-            raise ValueError(f"holds more than {_MOST_ENTRIES} files and folders; name one that is meant")
-        found += [file for name in names if (file := Path(place, name)).is_file()]
+    found: list[Path] = []
+    folders, seen = [folder], 0
+    try:
+        while folders:
+            for entry in os.scandir(folders.pop()):
+                if (seen := seen + 1) > _MOST_ENTRIES:
+                    raise ValueError(f"holds more than {_MOST_ENTRIES} files and folders; name one that is meant")
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(Path(entry.path))
+                elif entry.is_file():
+                    found.append(Path(entry.path))
+    except OSError as error:
+        raise ValueError(f"holds what cannot be read: {error.filename}: {error.strerror}") from None
     return sorted(found)
 
 

@@ -147,6 +147,14 @@ class PolicyServer:
         self.close()
 
     def _admit(self, connection: Any, request: Any) -> Any:
+        try:
+            return self._refusal(connection, request)
+        except (ValueError, LookupError):
+            # An address or an origin that is none, or a header that is there twice.
+            return connection.respond(400, "the request's address or headers cannot be read\n")
+
+    def _refusal(self, connection: Any, request: Any) -> Any:
+        """What a request is answered with that opens no conversation; None where it opens one."""
         path = urlsplit(request.path)
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):

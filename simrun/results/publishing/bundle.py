@@ -154,7 +154,10 @@ class Bundle:
                 _unpack(archive, folder)
             head = read_object(folder / "bundle.json")
         except (*DAMAGED_ARCHIVE, tarfile.TarError) as error:
-            raise UsageError(f"{path} is no bundle of simrun: {error}") from None
+            # tarfile lists on further lines what each of its readers said.
+            raise UsageError(
+                f"{path} is no bundle of simrun: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            ) from None
         if head.get("format") != _FORMAT or head.get("version") != _VERSION:
             raise UsageError(f"{path} is a bundle of another version; this simrun reads {_FORMAT} {_VERSION}")
         sums = head.get("files")

@@ -72,8 +72,8 @@ def _csv_entries(key: str, value: Value) -> dict[str, Any]:
 
 
 def spreadsheet_text(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """A text that no spreadsheet takes for a formula; some take the signs of full width for the others."""
+    return "'" + text if text.startswith(tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")) else text
 
 
 def _json_value(value: Value) -> Any:

@@ -18,7 +18,7 @@ from simrun.envs.libero.initial_states import read_initial_states
 from simrun.envs.machine import regular_files
 from simrun.envs.machine.data_files.archives import read_members
 from simrun.envs.machine.locks import lock
-from simrun.envs.machine.regular_files import parse_toml, read_document, read_object, read_regular
+from simrun.envs.machine.regular_files import files_below, parse_toml, read_document, read_object, read_regular
 from simrun.errors import SimrunError
 from simrun.policies.boundary.golden import Golden
 from simrun.policies.checkpoints import checkpoint_hash
@@ -36,6 +36,7 @@ from simrun.runners.sweep import read_config
 
 DOTTED = b"a." * 50_000 + b"a = 1"
 LONG_HEADER = b"[" + b"a." * 3_000 + b"a]\n" + b"b = 1\n" * 100_000
+WIDE = ",".join(f"c{number}" for number in range(10_000)).encode() + (b"\n" + b"," * 9_999) * 6
 BRANCHES = b"[" + b"[]," * 40_000 + b"0]"
 
 
@@ -134,7 +135,7 @@ BOMBS: dict[str, tuple[str, Callable[[Path], Any], bytes, str]] = {
     "branches": ("statistics.json", READERS["statistics"][1], BRANCHES, "more than 40000 lists and objects"),
     "imported branches": ("eval_info.json", READERS["imported"][1], BRANCHES, "more than 40000 lists and objects"),
     "rows": ("scores.csv", read_scores, b"checkpoint,loss\n" + b",\n" * 20_001, "more than 40000 fields"),
-    "columns": ("scores.csv", read_scores, (b"," * 10_000 + b"\n") * 6, "more than 40000 fields"),
+    "columns": ("scores.csv", read_scores, WIDE, "more than 40000 fields"),
     "instructions": ("words.csv", read_instructions, b"task,instruction\n" + b",\n" * 20_001, "more than 40000"),
 }
 
@@ -153,6 +154,27 @@ def test_a_small_file_fills_neither_time_nor_memory(tmp_path: Path, monkeypatch:
     assert time.process_time() - began < 5
 
 
+def test_folders_are_walked_as_far_as_any_checkpoint_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    files = [tmp_path / "a" / "b" / "c", tmp_path / "a" / "d", tmp_path / "e"]
+    for file in files:
+        file.touch()
+    (tmp_path / "a" / "circle").symlink_to(tmp_path)
+    (tmp_path / "a" / "nowhere").symlink_to("nothing")
+    os.mkfifo(tmp_path / "pipe")
+    assert files_below(tmp_path) == files
+    monkeypatch.setattr(regular_files, "_MOST_ENTRIES", 7)
+    with pytest.raises(ValueError, match="more than 7 files and folders"):
+        files_below(tmp_path)
+    with pytest.raises(SimrunError, match="more than 7 files and folders"):
+        checkpoint_hash(str(tmp_path))
+    with pytest.raises(SimrunError, match="more than 7 files and folders"):
+        read_foreign(f"libero_10={tmp_path}")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="holds what cannot be read"):
+        files_below(tmp_path / "e")
+
+
 def test_what_people_write_is_taken() -> None:
     numbers = ", ".join(["0.125"] * 1000)
     assert len(parse_toml(f"a = [{numbers}]\n" + "[b.c.d]\ne.f = 1\n")["a"]) == 1000
@@ -161,7 +183,7 @@ def test_what_people_write_is_taken() -> None:
 
 def test_a_document_that_nobody_could_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regular_files, "LARGEST_FILE", 100)
-    with pytest.raises(OSError, match=r"it would have 1[0-9]+ bytes, and 100 are the most"):
+    with pytest.raises(OSError, match=r"it would have 250 bytes, and 100 are the most"):
         regular_files.write_json(tmp_path / "plan.json", {"episodes": list(range(40))})
     assert not list(tmp_path.iterdir())
 

@@ -257,6 +257,33 @@ def test_pages_of_other_origins_are_refused(sums, plane):
             assert own.recv()
 
 
+OPENINGS = {
+    "an address that is none": b"GET //[ HTTP/1.1\r\nHost: x\r\n",
+    "an origin that is none": b"GET / HTTP/1.1\r\nHost: x\r\nOrigin: http://[\r\n",
+    "two origins": b"GET / HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\nOrigin: http://b\r\n",
+    "two passwords": b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: a b\r\nAuthorization: c d\r\n",
+    "a password of bytes": b"GET /?token=%ff%00 HTTP/1.1\r\nHost: x\r\nAuthorization: Api-Key \xff\xfe\r\n",
+    "no host": b"GET / HTTP/1.1\r\n",
+    "another method": b"POST / HTTP/1.1\r\nContent-Length: 5\r\n",
+    "no words": bytes(range(256)),
+    "a long line": b"GET /" + b"x" * 100_000,
+    "many headers": b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000,
+}
+
+
+@pytest.mark.parametrize("opening", OPENINGS)
+def test_no_opening_ends_in_a_traceback(sums, plane, caplog, opening):
+    with PolicyServer(sums, plane, _settings("openpi", token="secret")) as server:
+        place = urlsplit(server.url)
+        with socket.create_connection((place.hostname, place.port), timeout=20) as client:
+            client.sendall(OPENINGS[opening] + b"Upgrade: websocket\r\n\r\n")
+            with contextlib.suppress(OSError):
+                assert b" 101 " not in client.recv(1 << 16)
+        with _connect(server, additional_headers={"Authorization": "Api-Key secret"}) as own:
+            assert own.recv()
+    assert not [entry for entry in caplog.records if entry.levelname == "ERROR"]
+
+
 def test_no_more_clients_than_said(sums, plane):
     exceptions = pytest.importorskip("websockets.exceptions")
     with PolicyServer(sums, plane, _settings("openpi", max_connections=1)) as server, _connect(server) as first:
@@ -349,5 +376,5 @@ def test_images_are_png_or_jpeg_whatever_pillow_could_read():
         if accepted:
             assert codecs._compressed_image(stream.getvalue(), [3, 4, 3]).shape == (3, 4, 3)
         else:
-            with pytest.raises(OSError, match="cannot identify image file"):
+            with pytest.raises(ValueError, match="cannot identify image file"):
                 codecs._compressed_image(stream.getvalue(), [3, 4, 3])

@@ -44,11 +44,11 @@ def entry(name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, **fields:
     return info, data
 
 
-def packed(files: Mapping[str, bytes], **head: Any) -> bytes:
+def packed(contents: Mapping[str, bytes], **head: Any) -> bytes:
     """A bundle whose checksums are right."""
-    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     described = {"format": "simrun bundle", "version": 1, "run": "run", "files": sums, **head}
-    held = {"bundle.json": json.dumps(described).encode(), **files}
+    held = {"bundle.json": json.dumps(described).encode(), **contents}
     return archive(*(entry(name, data) for name, data in held.items()))
 
 

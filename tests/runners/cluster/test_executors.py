@@ -95,7 +95,7 @@ LocalExecutor().submit(ShardedRun(Path(sys.argv[1]), 2))
 
 
 def test_local_shards_share_the_cores_and_end_with_their_runner(planned: Callable[..., ShardedRun]) -> None:
-    work = planned(2, episodes="0:50")
+    work = planned(2, episodes="0:20")
     runner = subprocess.Popen([sys.executable, "-c", LOCAL, str(work.path)])
     try:
         wait_until(lambda: len(list((work.path / "journal").glob("shard-*.jsonl"))) == 2)

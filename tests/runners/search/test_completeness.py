@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zipfile
 from collections.abc import Callable
@@ -91,6 +92,20 @@ def test_contents_name_what_a_checkpoint_is(tmp_path: Path) -> None:
     assert both is not None
     assert alone.digest != both.digest
     assert both.changed == max(entry.stat().st_mtime_ns for entry in tmp_path.iterdir()) / 1e9
+
+
+@pytest.mark.parametrize("name", ["a.onnx", "a.pt", "a.safetensors"])
+def test_what_is_no_file_is_no_whole_checkpoint(tmp_path: Path, name: str) -> None:
+    """A pipe would be waited for, and a hole read into memory."""
+    os.mkfifo(tmp_path / name)
+    assert is_truncated(tmp_path / name)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    assert is_truncated(tmp_path / name)
+    (tmp_path / name).unlink()
+    with (tmp_path / name).open("wb") as hole:
+        hole.truncate(1 << 42)
+    assert is_truncated(tmp_path / name) or name == "a.pt", "of torch's older files nobody can tell"
 
 
 def archive(path: Path) -> None:

@@ -24,6 +24,8 @@ _ZIP = b"PK\x03\x04"
 _LARGEST_HEADER = 100_000_000
 """Bytes beyond which safetensors itself refuses a header."""
 
+_LONGEST_MESSAGE = 1 << 31
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -122,7 +124,10 @@ def _is_cut(file: Path) -> bool:
         if file.suffix == ".safetensors":
             return not _is_whole_safetensors(file)
         if file.suffix == ".onnx":
-            return not _is_whole_onnx(file)
+            with open_regular(file) as stream:
+                # A message of protobuf cannot be longer; larger weights lie in a file of their own.
+                longer = os.fstat(stream.fileno()).st_size >= _LONGEST_MESSAGE
+            return longer or not _is_whole_onnx(file)
         with open_regular(file) as stream:
             archive = stream.read(len(_ZIP)) == _ZIP
             return archive and not zipfile.is_zipfile(stream)
