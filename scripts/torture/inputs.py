@@ -25,8 +25,6 @@ SWEEP = (
     "tabletop",
     "--ckpt",
     "scripted:random",
-    "--ckpt",
-    "scripted:zero",
     "--tasks",
     "reach_*",
     "--episodes",
@@ -76,7 +74,7 @@ class Readers:
         network = Path(__file__).parents[2] / "examples" / "checkpoints"
         openpi = {"actions": {b"__ndarray__": True, b"data": bytes(28), b"dtype": "<f4", b"shape": [7]}}
         configuration = b'bench = ["tabletop"]\nckpt = ["scripted:zero"]\nseeds = [0, 1]\n[set]\nmax_steps = 9\n'
-        sidecar = b'kind = "onnx"\n[convention]\nstate = "none"\n'
+        sidecar = b'kind = "onnx"\nstate = ["fold_axis_angle"]\nnative = { steps = 2 }\n'
         sharding = b'{"shards": 3, "episodes_per_block": 8}'
         action = {"type": "action", "payload": {"actions": [[0.0] * 7]}}
         line = "--bench tabletop --ckpt scripted:zero --episodes 0:1 --exec k=3 --set max_steps=3"

@@ -25,7 +25,7 @@ LONG = 150
 PLOTS = ("steps", "box", "tasks", "stages", "forest")
 SCORES = f"{RUN}/scores/scores.csv"
 ONE = ("--tasks", "reach_*", "--quiet", "--workers", "1")
-CONFIGURATION = 'bench = ["tabletop"]\nckpt = ["scripted:random"]\ntasks = "reach_*"\nepisodes = "0:2"\nworkers = 1\n'
+CONFIGURATION = 'bench = ["tabletop"]\nckpt = ["scripted:random"]\ntasks = ["reach_*"]\nepisodes = "0:2"\nworkers = 1\n'
 
 
 _ONE = "--bench tabletop --tasks reach_red --episodes 0:1 --set max_steps=2 --quiet --workers 1 --timeout 40"
@@ -62,15 +62,15 @@ PATHS = (
     "view {bad} --port 0",
     "replay {bad} EPISODE",
     "replay {run} EPISODE --video {bad.mp4}",
-    "inspect {bad} --bench tabletop",
-    "inspect {bad.safetensors} --bench tabletop",
-    "inspect {bad.pt2} --bench tabletop",
+    "inspect {bad}",
+    "inspect {bad.safetensors}",
+    "inspect {bad.pt2}",
     "serve {bad} --bench tabletop --port 0",
     "verify {bad.simrun.tar.gz}",
     "verify tabletop --golden {bad}",
     "verify policies --golden {bad}",
     "watch {bad} --bench tabletop --once --settle 0 --out {out}/watched --quiet",
-    "watch {run}/checkpoints --bench tabletop --once --settle 0 --out {bad} --quiet --budget 1 --tasks reach_red",
+    "watch {run}/checkpoints --bench tabletop --once --settle 0 --out {bad} --quiet --budget 2 --tasks reach_red",
     "select --bench tabletop --ckpt scripted:zero --ckpt scripted:random --budget 2 -t reach_red --out {bad} -q",
     "slurm status {bad}",
     "slurm resubmit {bad}",
@@ -111,8 +111,8 @@ class Verbs:
             "repair": ["repair", RUN],
             "publish": ["publish", RUN, "--to", OUT],
             "slurm status": ["slurm", "status", RUN],
-            "replay:RUN": ["inspect", f"replay:{RUN}", "--bench", "tabletop"],
-            "bundle": ["table", f"{OUT}/hurt.simrun.tar.gz"],
+            "replay:RUN": ["inspect", f"replay:{RUN}"],
+            "verify BUNDLE": ["verify", f"{OUT}/hurt.simrun.tar.gz", "--episodes", "1"],
             **{f"plot {kind}": ["plot", RUN, "--kind", kind, "-o", f"{OUT}/plot.png"] for kind in PLOTS},
             "plot scatter": [
                 "plot",
@@ -146,7 +146,7 @@ class Verbs:
             "watch": [
                 *watch,
                 "--budget",
-                "1",
+                "2",
                 "--tasks",
                 "reach_*",
                 "--out",
@@ -157,7 +157,6 @@ class Verbs:
             ],
             "serve": ["serve", f"{RUN}/checkpoints/net.onnx", "--bench", "tabletop", "--port", "0"],
             "verify --golden": ["verify", "tabletop", "--golden", f"{RUN}/golden"],
-            "verify BUNDLE": ["verify", f"{OUT}/hurt.simrun.tar.gz", "--episodes", "1"],
             "replay": ["replay", RUN, self._episode],
             "view": ["view", RUN, "--port", "0"],
         }
@@ -190,7 +189,7 @@ class Verbs:
             shutil.rmtree(path, ignore_errors=True)
         self._out.mkdir()
         shutil.copytree(self._run, self._copy)
-        if name in ("bundle", "verify BUNDLE"):
+        if name == "verify BUNDLE":
             whole = self._bundle.read_bytes()
             # What gzip finds by itself is one half; the other is in the archive.
             bad = damaged(whole, draw) if draw.random() < 0.5 else gzip.compress(damaged(gzip.decompress(whole), draw))
@@ -204,7 +203,7 @@ class Verbs:
         if long:
             (self._copy / "sweep.toml").write_text(CONFIGURATION)
             return f"simrun {name}", isolated(lambda: _begun_and_ended(words), LONG)
-        if name.startswith(("plot", "publish")):
+        if name.startswith(("plot", "publish", "verify")):
             return f"simrun {name}", isolated(lambda: _call(words), SECONDS)
         return f"simrun {name}", judged(lambda: _call(words))
 
