@@ -64,13 +64,14 @@ def files_below(folder: Path) -> list[Path]:
     folders, seen = [folder], 0
     try:
         while folders:
-            for entry in os.scandir(folders.pop()):
-                if (seen := seen + 1) > _MOST_ENTRIES:
-                    raise ValueError(f"holds more than {_MOST_ENTRIES} files and folders; name one that is meant")
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(Path(entry.path))
-                elif entry.is_file():
-                    found.append(Path(entry.path))
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if (seen := seen + 1) > _MOST_ENTRIES:
+                        raise ValueError(f"holds more than {_MOST_ENTRIES} files and folders; name one that is meant")
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    elif entry.is_file():
+                        found.append(Path(entry.path))
     except OSError as error:
         raise ValueError(f"holds what cannot be read: {error.filename}: {error.strerror}") from None
     return sorted(found)

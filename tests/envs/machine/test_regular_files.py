@@ -28,6 +28,7 @@ from simrun.policies.registry import recognise
 from simrun.policies.transforms.scaling import read_statistics
 from simrun.results import JournalWriter
 from simrun.results.imports.foreign import read_foreign
+from simrun.results.imports.text_results import read_rates
 from simrun.results.journal import read_journal
 from simrun.results.plots.fits import read_scores
 from simrun.rollouts.reader import RolloutSet
@@ -169,7 +170,7 @@ def test_folders_are_walked_as_far_as_any_checkpoint_goes(tmp_path: Path, monkey
     with pytest.raises(SimrunError, match="more than 7 files and folders"):
         checkpoint_hash(str(tmp_path))
     with pytest.raises(SimrunError, match="more than 7 files and folders"):
-        read_foreign(f"libero_10={tmp_path}")
+        read_rates(tmp_path, None)
     monkeypatch.undo()
     with pytest.raises(ValueError, match="holds what cannot be read"):
         files_below(tmp_path / "e")
