@@ -152,7 +152,7 @@ def entries_of(values: list[Any], where: str) -> tuple[Entry, ...]:
     entries: list[Entry] = [{"name": value} if isinstance(value, str) else value for value in values]
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-            raise UsageError(f"{where}: each transform needs a name; got {entry!r}")
+            raise UsageError(f"{where}: each transform needs a name; got {entry!r:.100}")
     return tuple(entries)
 
 
@@ -236,7 +236,7 @@ def _native(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     for key, value in table.items():
         if key not in defaults or type(value) is not type(defaults[key]):
             raise CheckpointError(
-                f"{where}: native takes steps (a number), last, also and actions; got {key} = {value!r}"
+                f"{where}: native takes steps (a number), last, also and actions; got {key} = {value!r:.100}"
             )
     merged = {**defaults, **table}
     if merged["steps"] < 0:

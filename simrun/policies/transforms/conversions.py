@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from string import Formatter
 from typing import Any
 
 import numpy as np
@@ -369,11 +370,14 @@ class Prompt(ObservationTransform):
 
     def __post_init__(self) -> None:
         try:
-            self.template.format(instruction="", lower="", task="")
-        except (KeyError, IndexError, ValueError):
+            parts = list(Formatter().parse(self.template))
+        except ValueError:
+            parts = [("", "?", "", None)]
+        # A width could fill the memory, and a dot would reach into what is no text.
+        if any(part[1] not in (None, "instruction", "lower", "task") or part[2] or part[3] for part in parts):
             raise UsageError(
                 f"transform {self.name}: {self.template!r} may hold {{instruction}}, {{lower}} and {{task}} alone"
-            ) from None
+            )
 
     def apply(self, observation: Observation) -> Observation:
         instruction = observation.instruction

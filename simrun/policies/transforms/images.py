@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,10 @@ from simrun.policies.transforms.resampling import METHODS, crop_and_resize, resi
 from simrun.policies.transforms.transform import ObservationTransform
 
 Image = npt.NDArray[np.uint8]
+
+_LONGEST_EDGE = 8192
+_MOST_FRAMES = 1000
+"""Pixels and frames beyond what any network sees."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class CentreCrop(ImageTransform):
     def __post_init__(self) -> None:
         if not 0 < self.area <= 1:
             raise UsageError(f"transform {self.name}: area must lie in (0, 1], got {self.area:g}")
+        _check_size(self.name, self.height or 1, self.width or 1)
 
     def change(self, image: Image) -> Image:
         side = np.sqrt(np.float32(self.area))
@@ -235,8 +239,8 @@ class StackFrames(ObservationTransform):
     count: int
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UsageError(f"transform {self.name}: count must be at least 1, got {self.count}")
+        if not 1 <= self.count <= _MOST_FRAMES:
+            raise UsageError(f"transform {self.name}: count must be at least 1 and at most {_MOST_FRAMES}")
 
     def history_needed(self, history: int) -> int:
         return max(self.count, history)
@@ -249,5 +253,7 @@ class StackFrames(ObservationTransform):
 
 
 def _check_size(name: str, height: int, width: int) -> None:
-    if height < 1 or width < 1 or not math.isfinite(height * width):
-        raise UsageError(f"transform {name}: height and width must be positive, got {height} and {width}")
+    if not (1 <= height <= _LONGEST_EDGE and 1 <= width <= _LONGEST_EDGE):
+        raise UsageError(
+            f"transform {name}: height and width must be positive and at most {_LONGEST_EDGE}, got {height} and {width}"
+        )

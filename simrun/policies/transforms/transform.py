@@ -46,6 +46,10 @@ class TransformContext:
         return self.benchmark.action_specs[self.action_mode or self.benchmark.default_action_mode]
 
 
+_LARGEST = 100_000
+_PLAIN = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
 class Transform(ABC):
     """Base of all transforms; a dataclass whose fields are the parameters that a sidecar may set.
 
@@ -64,11 +68,19 @@ class Transform(ABC):
         Raises:
             UsageError: an unknown, missing or illegal parameter.
         """
-        known: list[str] = [entry.name for entry in fields(cls) if entry.init] if is_dataclass(cls) else []
+        known = {entry.name: str(entry.type) for entry in fields(cls) if entry.init} if is_dataclass(cls) else {}
         unknown = sorted(set(parameters) - set(known))
         if unknown:
             takes = ", ".join(known) or "no parameter"
             raise UsageError(f"transform {cls.name} takes {takes}; got {', '.join(unknown)}")
+        for name, value in parameters.items():
+            # True is a whole number to Python, and 1.0 none.
+            if known[name] in _PLAIN and type(value) not in _PLAIN[known[name]]:
+                raise UsageError(f"transform {cls.name}: {name} must be of type {known[name]}, got {value!r:.100}")
+            if type(value) is int and abs(value) > _LARGEST:
+                raise UsageError(
+                    f"transform {cls.name}: {name} is {value!r:.100}, and no policy's is beyond {_LARGEST}"
+                )
         try:
             return cls(**parameters)
         except (TypeError, ValueError) as error:

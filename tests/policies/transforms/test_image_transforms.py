@@ -101,6 +101,23 @@ def test_frames_of_consecutive_control_steps_are_stacked(plane, observe):
         ({"name": "stack_frames", "count": 0}, UsageError, "at least 1"),
         ({"name": "stack_frames", "count": 2, "_seen": {}}, UsageError, "takes count; got _seen"),
         ({"height": 4}, UsageError, "needs a name"),
+        # What would fill the memory, or fail only where it is applied.
+        ({"name": "resize", "height": 10**6, "width": 10**6}, UsageError, "no policy's is beyond 100000"),
+        ({"name": "resize", "height": 10**5, "width": 10**5}, UsageError, "at most 8192"),
+        ({"name": "resize_with_padding", "height": 9000, "width": 4}, UsageError, "at most 8192"),
+        ({"name": "centre_crop", "height": 10**5}, UsageError, "at most 8192"),
+        ({"name": "stack_frames", "count": 10**5}, UsageError, "at most 1000"),
+        ({"name": "resize", "height": "4", "width": 4}, UsageError, "height must be of type int, got '4'"),
+        ({"name": "resize", "height": True, "width": 4}, UsageError, "height must be of type int, got True"),
+        ({"name": "pad_actions", "dimension": 10**400}, UsageError, "no policy's is beyond"),
+        ({"name": "pad_proprio", "size": 7.0}, UsageError, "size must be of type int"),
+        ({"name": "prompt", "template": ["Do it"]}, UsageError, "template must be of type str"),
+        ({"name": "prompt", "template": "{instruction:99999999999}"}, UsageError, "alone"),
+        ({"name": "prompt", "template": "{instruction.__class__}"}, UsageError, "alone"),
+        ({"name": "prompt", "template": "{lower!r}"}, UsageError, "alone"),
+        ({"name": "prompt", "template": "{"}, UsageError, "alone"),
+        ({"name": "prompt", "template": "{}"}, UsageError, "alone"),
+        ({"name": "prompt", "template": "{task:{lower}}"}, UsageError, "alone"),
     ],
 )
 def test_wrong_parameters_are_one_sentence(plane, entry, error, sentence):
