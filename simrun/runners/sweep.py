@@ -21,6 +21,9 @@ from simrun.policies.options import DEVICE
 from simrun.policies.registry import check_options, declares_native, expand_checkpoints
 from simrun.results.plan import Candidate, Plan
 
+LONGEST_WAIT = 1e6
+"""Seconds beyond which the system's own timers cannot wait."""
+
 EPISODE_CHOICES = (
     "none, failures, all, outcomes (a success and a failure of each task), or a number of episodes per task"
 )
@@ -66,19 +69,19 @@ class SweepConfig(BaseModel):
     batch_invariant: bool = False
     """Pad every inference to one batch shape, so that results do not depend on who was batched with whom."""
 
-    workers: int | None = Field(default=None, ge=1)
+    workers: int | None = Field(default=None, ge=1, le=4096)
     """Environment processes; None begins with one a usable core and follows what is measured as the run goes on."""
     devices: list[str] | None = Field(default=None, min_length=1)
     """Devices that policy processes compute on, one process each; None takes every card where there are several."""
-    replicas: int | None = Field(default=None, ge=1)
+    replicas: int | None = Field(default=None, ge=1, le=1024)
     """Policy processes on each device; None means one."""
-    max_batch: int | None = Field(default=None, ge=1)
+    max_batch: int | None = Field(default=None, ge=1, le=1_000_000)
     """Largest inference batch; None chooses by the policy's device."""
-    max_wait: float | None = Field(default=None, ge=0)
+    max_wait: float | None = Field(default=None, ge=0, le=LONGEST_WAIT)
     """Seconds a ready request waits for company; None follows the measured inference time."""
     retries: int = Field(default=2, ge=0)
     """How often an episode is started again after its worker died, hung or failed."""
-    timeout: float = Field(default=600.0, gt=0)
+    timeout: float = Field(default=600.0, gt=0, le=LONGEST_WAIT)
     """Seconds a worker may take to answer one message."""
     recycle: int = Field(default=200, ge=1)
     """Episodes after which a worker process is replaced by a fresh one."""

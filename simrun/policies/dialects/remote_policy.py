@@ -18,6 +18,10 @@ from simrun.policies.options import ConventionOptions
 from simrun.policies.policy import Observation, Policy, PolicySpec
 
 
+_LONGEST = 1e6
+"""Seconds that the system's own timers can wait."""
+
+
 @dataclass(frozen=True)
 class RemoteOptions(ConventionOptions):
     """Options of policies in servers; a dialect may add its own.
@@ -41,8 +45,10 @@ class RemoteOptions(ConventionOptions):
 
     def __post_init__(self) -> None:
         for name in ("timeout", "first_timeout"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"the {name} of a policy must be positive, got {getattr(self, name):g}")
+            if not 0 < getattr(self, name) <= _LONGEST:
+                raise UsageError(
+                    f"the {name} of a policy must be positive, and at most {_LONGEST:g} s, got {getattr(self, name):g}"
+                )
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"the batch size must be at least 1, got {self.batch_size}")
 
