@@ -176,7 +176,10 @@ MixFingerprints = Annotated[
     bool, typer.Option("--mix-fingerprints", help="Pool records that different machines or versions made.")
 ]
 Lease = Annotated[
-    float | None, typer.Option("--lease", help="Seconds until work of a silent shard is taken over. [default: 120]")
+    float | None,
+    typer.Option(
+        "--lease", min=0.1, max=1e6, help="Seconds until work of a silent shard is taken over. [default: 120]"
+    ),
 ]
 SbatchArgs = Annotated[str, typer.Option("--sbatch-args", help="Other options of sbatch, in quotes.")]
 

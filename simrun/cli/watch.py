@@ -152,9 +152,9 @@ def parse_duration(text: str | None, option: str) -> float | None:
     """
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    match = re.fullmatch(r"(\d{1,7}(?:\.\d+)?)([smh]?)", text.strip())
     if match is None:
-        raise UsageError(f"{option} {text!r} is no duration; write for instance 90s, 10m or 1.5h")
+        raise UsageError(f"{option} {text!r:.100} is no duration; write for instance 90s, 10m or 1.5h")
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 

@@ -17,7 +17,6 @@ from simrun.policies.dialects.connection import ServerAddress, ServerConnection
 from simrun.policies.options import ConventionOptions
 from simrun.policies.policy import Observation, Policy, PolicySpec
 
-
 _LONGEST = 1e6
 """Seconds that the system's own timers can wait."""
 
