@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from simrun.envs.machine.regular_files import read_regular
 from simrun.envs.protocols import plain_name
 from simrun.errors import JournalError, UnknownNameError
 from simrun.results.page.document import Document
@@ -51,7 +52,10 @@ def write_report(runs: Sequence[Run], path: Path, *, videos: str = "linked", mix
         if file is None:
             return None
         if videos == "embedded":
-            return "data:video/mp4;base64," + base64.b64encode(file.read_bytes()).decode()
+            try:
+                return "data:video/mp4;base64," + base64.b64encode(read_regular(file)).decode()
+            except ValueError as error:
+                raise JournalError(f"{file} {error}; choose --videos linked") from None
         return quote(os.path.relpath(file, path.resolve().parent).replace(os.sep, "/"))
 
     document = Document(runs, video_of, mix_fingerprints=mix_fingerprints)

@@ -84,7 +84,7 @@ def write_bundle(run: Run, path: Path, *, actions: bool = True, videos: bool = F
     files: dict[str, bytes] = {}
     try:
         for name in ("run.json", "plan.json"):
-            files[name] = (run.path / name).read_bytes()
+            files[name] = read_regular(run.path / name)
         files["journal/main.jsonl"] = b"".join(map(journal_line, run.records))
         kept = list(_kept_actions(run)) if actions else []
         index = []
@@ -98,10 +98,12 @@ def write_bundle(run: Run, path: Path, *, actions: bool = True, videos: bool = F
             for record in run.records:
                 # What lies outside the run folder is none of its videos, whatever a journal says.
                 if record.video is not None and (film := video_file(run, record)) is not None:
-                    files[record.video] = film.read_bytes()
+                    files[record.video] = read_regular(film)
         _write_archive(path, run.name, files)
     except OSError as error:
         raise JournalError(f"{error.filename or path} cannot be read or written: {error.strerror}") from None
+    except ValueError as error:
+        raise JournalError(f"a file of {run.path} {error}") from None
     completed = sum(record.completed for record in run.records)
     notes = [f"{len(run.records)} records, {completed} of them completed"]
     if actions:
