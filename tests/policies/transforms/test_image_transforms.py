@@ -103,7 +103,7 @@ def test_frames_of_consecutive_control_steps_are_stacked(plane, observe):
         ({"height": 4}, UsageError, "needs a name"),
         # What would fill the memory, or fail only where it is applied.
         ({"name": "resize", "height": 10**6, "width": 10**6}, UsageError, "no policy's is beyond 100000"),
-        ({"name": "resize", "height": 10**5, "width": 10**5}, UsageError, "at most 8192"),
+        ({"name": "resize", "height": 10**5, "width": 10**5, "method": "area"}, UsageError, "at most 8192"),
         ({"name": "resize_with_padding", "height": 9000, "width": 4}, UsageError, "at most 8192"),
         ({"name": "centre_crop", "height": 10**5}, UsageError, "at most 8192"),
         ({"name": "stack_frames", "count": 10**5}, UsageError, "at most 1000"),
