@@ -47,7 +47,8 @@ def refuse_remote_code() -> None:
     It would ask at the terminal, and take the next line of a script for the answer.
     """
     if util.find_spec("transformers") is not None:
-        import_module("transformers.dynamic_module_utils").TIME_OUT_REMOTE_CODE = 0
+        asking: Any = import_module("transformers.dynamic_module_utils")
+        asking.TIME_OUT_REMOTE_CODE = 0
 
 
 def cause_of(error: BaseException) -> str:

@@ -68,7 +68,8 @@ class Transform(ABC):
         Raises:
             UsageError: an unknown, missing or illegal parameter.
         """
-        known = {entry.name: str(entry.type) for entry in fields(cls) if entry.init} if is_dataclass(cls) else {}
+        own: list[Any] = [entry for entry in fields(cls) if entry.init] if is_dataclass(cls) else []
+        known = {entry.name: str(entry.type) for entry in own}
         unknown = sorted(set(parameters) - set(known))
         if unknown:
             takes = ", ".join(known) or "no parameter"
