@@ -1,6 +1,6 @@
 """What ``--record all`` costs beyond drawing and encoding, in CPU seconds of the whole run; the aim is at most 15%.
 
-    python benchmarks/recording_overhead.py [tabletop calvin libero_10] [--episodes 2] [--steps 120] [--repetitions 3]
+    python benchmarks/recording_overhead.py [BENCH[:TASK] ...] [--episodes 2] [--steps 120] [--repetitions 3]
 
 The same episodes of a policy that holds still, chunks of 10, are run in three ways, in turn, one worker each: as they
 are; with every camera drawn at every step and handed to the runner, which drops the pictures; with ``--record all``.
@@ -73,7 +73,8 @@ def run(bench: str, way: str, times: Path, options: argparse.Namespace) -> tuple
     """CPU seconds of one run, those of the runner alone and of encoding in it, and its steps."""
     clock = CpuClock()
     times.unlink(missing_ok=True)
-    wanted: dict[str, Any] = {"tasks": options.tasks} if options.tasks else {}
+    bench, _, task = bench.partition(":")
+    wanted: dict[str, Any] = {"tasks": [task]} if task else {}
     if options.steps:
         wanted["set"] = {"max_steps": options.steps, "max_steps_by_task": {}}
     cameras = every_camera if way == "drawn" else Recorder.cameras
@@ -100,9 +101,9 @@ def run(bench: str, way: str, times: Path, options: argparse.Namespace) -> tuple
 def main() -> None:
     """Measure and print one row a benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("benchmarks", nargs="*", default=["tabletop", "calvin", "libero_10"])
+    everywhere = ["tabletop", "calvin", "libero_10:LIVING_ROOM_SCENE1*"]
+    parser.add_argument("benchmarks", nargs="*", default=everywhere, help="a benchmark, and which of its tasks")
     parser.add_argument("--episodes", type=int, default=2, help="initial states of each task")
-    parser.add_argument("--tasks", type=lambda text: text.split(","), help="tasks, names or patterns; commas separate")
     parser.add_argument("--steps", type=int, help="longest episode; the benchmark's own where it is not given")
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()

@@ -1,11 +1,12 @@
 """What ``simrun view`` costs: whether it slows the run that it shows, how soon it is there, and its memory.
 
-    python benchmarks/view_overhead.py speed [--ckpt FILE] [--exec full,half,single] [--episodes 0:20] [--repetitions 3]
+    python benchmarks/view_overhead.py speed [--ckpt CKPT] [--exec full,half,single] [--episodes 0:20] [--repetitions 3]
     python benchmarks/view_overhead.py paint [RUN] [--synthetic 100000]
 
 ``speed`` alternates runs with and without a page over them, on tabletop with one worker: the run is a process of its
-own, the page is another one, and a reader holds its stream of events open all the while, as a browser does. On a
-machine with other work only the CPU seconds of the run mean anything; the wall time needs a core for the page.
+own, the page is another one, and a reader holds its stream of events open all the while, as a browser does. A shared
+machine is no steadier than some 5% from run to run; what the page takes of one core once it is there, which this tells
+too, is the most that it can take from a run even where no core is left for it.
 
 ``paint`` opens the page over a run folder, finished or under way, or over a journal that no simulator made, in a
 headless Chromium, and tells the first paint, when every episode had arrived, and the memory of server and page.
@@ -24,6 +25,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 import psutil
@@ -49,12 +51,12 @@ def viewing(folder: Path) -> Iterator[tuple[psutil.Process, str]]:
 
 
 def timed_run(folder: Path, options: argparse.Namespace, *, watched: bool) -> tuple[float, float, float]:
-    """CPU and wall seconds of a run, and the CPU seconds of the page over it."""
+    """CPU and wall seconds of a run, and the share of a core that the page over it takes once it is there."""
     arguments = ["--bench", "tabletop", "--ckpt", options.ckpt, "--exec", options.exec, "--workers", "1", "--quiet"]
     arguments += ["--tasks", options.tasks, "--episodes", options.episodes, "--out", str(folder)]
     began = time.perf_counter()
     run = subprocess.Popen([sys.executable, "-m", "simrun", *arguments], stdout=subprocess.DEVNULL)
-    spent = 0.0
+    share = 0.0
     if watched:
         while not (folder / "run.json").exists():
             if run.poll() is not None:
@@ -62,11 +64,12 @@ def timed_run(folder: Path, options: argparse.Namespace, *, watched: bool) -> tu
             time.sleep(0.05)
         with viewing(folder) as (page, address):
             threading.Thread(target=read_events, args=(address,), daemon=True).start()
+            start, there = sum(page.cpu_times()[:2]), time.perf_counter()
             _, _, usage = os.wait4(run.pid, 0)
-            spent = sum(page.cpu_times()[:2])
+            share = (sum(page.cpu_times()[:2]) - start) / (time.perf_counter() - there)
     else:
         _, _, usage = os.wait4(run.pid, 0)
-    return usage.ru_utime + usage.ru_stime, time.perf_counter() - began, spent
+    return usage.ru_utime + usage.ru_stime, time.perf_counter() - began, share
 
 
 def read_events(address: str) -> None:
@@ -75,7 +78,7 @@ def read_events(address: str) -> None:
         with urllib.request.urlopen(f"{address}events") as events:
             while events.read(4096):
                 pass
-    except OSError:
+    except (OSError, HTTPException):
         return
 
 
@@ -87,13 +90,13 @@ def speed(options: argparse.Namespace) -> None:
             plain.append(timed_run(Path(scratch) / f"plain{repetition}", options, watched=False))
             watched.append(timed_run(Path(scratch) / f"watched{repetition}", options, watched=True))
             without, with_it = plain[-1], watched[-1]
-            print(f"CPU {without[0]:.2f} s, {with_it[0]:.2f} s with the page", file=sys.stderr, flush=True)
+            print(f"{without[:2]} s, {with_it[:2]} s with the page", file=sys.stderr, flush=True)
     for index, name in enumerate(("CPU", "wall")):
         ratios = sorted(with_it[index] / without[index] for with_it, without in zip(watched, plain, strict=True))
         middle = statistics.median(row[index] for row in plain)
         spread = f"{ratios[0]:.3f} to {ratios[-1]:.3f}"
         print(f"{name}: {middle:.2f} s without, times {statistics.median(ratios):.3f} with ({spread})")
-    print(f"the page itself took {statistics.median(row[2] for row in watched):.2f} CPU s")
+    print(f"the page takes {100 * statistics.median(row[2] for row in watched):.1f}% of a core")
 
 
 def paint(folder: Path) -> None:
@@ -131,8 +134,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("speed", "paint"))
     parser.add_argument("run", type=Path, nargs="?")
-    parser.add_argument("--ckpt", default="scripted:expert")
-    parser.add_argument("--exec", default="full")
+    parser.add_argument("--ckpt", default="examples/checkpoints/tabletop_bc.onnx")
+    parser.add_argument("--exec", default="full,half,single")
     parser.add_argument("--tasks", default="*")
     parser.add_argument("--episodes", default="0:20")
     parser.add_argument("--repetitions", type=int, default=3)

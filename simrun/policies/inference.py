@@ -17,7 +17,7 @@ import numpy.typing as npt
 from simrun.envs import ActionSpec
 from simrun.errors import PolicyError, SimrunError
 from simrun.policies.device_memory import FittingBatches, ran_out_of_memory
-from simrun.policies.energy import energy_counter
+from simrun.policies.energy import EnergyMeter, energy_counter
 from simrun.policies.policy import Observation, Policy, check_chunks
 
 
@@ -44,7 +44,7 @@ class Prediction:
         batch: the requests served, in the order of ``chunks``.
         chunks: ``[B, H, A]``, or the error that ended the inference.
         seconds: time the policy took.
-        joules: energy that the policy's graphics card took meanwhile; None where nobody tells.
+        joules: energy that the policy's graphics card took since the inference before; None where nobody tells.
         largest: the largest batch that the policy's device has memory for; None as long as everything has fitted.
     """
 
@@ -87,7 +87,8 @@ class InferenceThread:
         self._pad_to = pad_to
         self._max_batch = max_batch
         self._fitting = FittingBatches(policy)
-        self._energy = energy_counter(policy.spec.device)
+        self._energy: EnergyMeter | None = None
+        self._counter = energy_counter(policy.spec.device)
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._predictions: queue.SimpleQueue[Prediction] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
@@ -138,7 +139,8 @@ class InferenceThread:
 
     def predict(self, batch: list[Request]) -> Prediction:
         """Run an inference in the caller's thread; a caller that does so never submits."""
-        before = self._energy() if self._energy else 0.0
+        if self._energy is None and self._counter is not None:
+            self._energy = EnergyMeter(self._counter)
         started = time.perf_counter()
         outcome: npt.NDArray[np.floating] | SimrunError
         try:
@@ -149,7 +151,7 @@ class InferenceThread:
             outcome = PolicyError(f"policy {self.policy.spec.name} failed: {type(error).__name__}: {error}")
             outcome.__cause__ = error
         seconds = time.perf_counter() - started
-        joules = self._energy() - before if self._energy else None
+        joules = self._energy.joules() if self._energy else None
         return Prediction(batch, outcome, seconds, self._fitting.largest, joules)
 
     def _run(self) -> None:

@@ -167,7 +167,7 @@ class Cost:
         inferences: number of them.
         wall: episodes' durations together; episodes that run side by side count each.
         parts: part of an episode's time -> seconds; ``other`` is what is left.
-        joules: energy that the graphics card took for inference; None where it was not told of every episode.
+        joules: energy that the graphics card took meanwhile; None where it was not told of every episode.
     """
 
     p50: float

@@ -92,7 +92,7 @@ class EpisodeRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
         error: cause of an infrastructure error, None otherwise.
         attempts: how often the episode was started.
         timings: seconds spent in ``reset``, ``physics``, ``render``, ``inference`` and ``wall``; where the policy's
-            graphics card tells, the ``joules`` that it took for inference.
+            graphics card tells, the ``joules`` that it took from one of its inferences to the next.
         inference_times: seconds that an inference took, rounded to two digits -> how many took so long; of a batch each
             has its share. Empty in older records.
         worker: index of the worker that ran it.

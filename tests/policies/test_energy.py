@@ -1,4 +1,4 @@
-"""The energy of a card: read around an inference, of the card that CUDA means, and None where nobody tells."""
+"""The energy of a card: of the one that CUDA means, adding up over inferences, and None where nobody tells."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from simrun.policies.energy import energy_counter
+from simrun.policies.energy import EnergyMeter, energy_counter
 
 
 class NVMLError(Exception):
@@ -66,3 +66,24 @@ def test_where_nobody_tells_there_is_no_number(
 def test_without_the_library_there_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert energy_counter("cuda") is None
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.016, 0.092, 2.0])
+def test_what_is_told_adds_up_though_the_counter_moves_in_tenths_of_a_second(pause: float) -> None:
+    now, readings = 100.0, 0
+
+    def read() -> float:
+        """A card of 300 W whose counter moves ten times a second, as an H100's was measured to."""
+        nonlocal readings
+        readings += 1
+        return 300 * (int(now * 10) / 10 - 100)
+
+    meter = EnergyMeter(read, lambda: now)
+    told = []
+    while now < 160:
+        now += 0.008 + pause
+        told.append(meter.joules())
+    # A reading may miss a tenth of a second, and what is told lags by a second.
+    assert sum(told) == pytest.approx(300 * (now - 100), rel=0.02)
+    assert readings <= 62
+    assert max(told[len(told) // 2 :]) == pytest.approx(300 * (0.008 + pause), rel=0.15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -40,6 +41,7 @@ class Document:
         self._rows: list[tuple[Run, EpisodeRecord]] = []
         self._numbers: list[dict[object, int]] = [{} for _ in self.runs]
         self._ids: dict[int, int] = {}
+        self._parts: dict[object, Any] = {}
         self._cells: list[Cell] = []
         for run in self.runs:
             self.take(run, run.records)
@@ -52,6 +54,7 @@ class Document:
         position = self.runs.index(run)
         changed = []
         for record in records:
+            self._share(record)
             number = self._numbers[position].setdefault(record.key, len(self._rows))
             if number == len(self._rows):
                 self._rows.append((run, record))
@@ -60,6 +63,14 @@ class Document:
             self._ids[id(record)] = number
             changed.append(number)
         return changed
+
+    def _share(self, record: EpisodeRecord) -> None:
+        """Keep stages and subtasks that many records have alike once, so that a hundred thousand fit into memory."""
+        lists: list[Any] = [record.stages, record.details.get("subtasks")]
+        for parts in lists:
+            # What no benchmark writes stays as it is.
+            with suppress(TypeError, AttributeError):
+                parts[:] = [self._parts.setdefault(tuple(part.items()), part) for part in parts]
 
     def overview(self, now: datetime | None = None) -> dict[str, Any]:
         """All episodes together, computed now; see `simrun.results.page.overview`."""
@@ -99,6 +110,10 @@ class Document:
             "number": number,
             "run": run.name,
             "id": record.episode,
+            "task": record.task,
+            "trial": record.trial,
+            "seed": record.seed,
+            "wording": record.wording,
             "checkpoint": record.checkpoint,
             "execution": record.execution,
             "policy_seed": record.policy_seed,
@@ -161,28 +176,20 @@ class Document:
         }
 
     def parting(self, a: int, b: int) -> dict[str, Any]:
-        """Two episodes on one initial state, beside each other.
+        """Where two episodes on one initial state part; a ``remark`` alone where that cannot be told.
 
         Raises:
             UsageError: there is none of such a number.
         """
         (run_a, first), (run_b, second) = self.at(a), self.at(b)
-        bare = [self.episode(number, chart=False) for number in (a, b)]
         try:
             found = part(run_a.path, first, run_b.path, second)
         except SimrunError as error:
-            return {"a": bare[0], "b": bare[1], "remark": str(error)}
+            return {"remark": str(error)}
         if found is None:
-            remark = "not recorded: run with --record all to see where actions part"
-            return {"a": bare[0], "b": bare[1], "remark": remark}
-        return {
-            "a": bare[0],
-            "b": bare[1],
-            "actions": found.actions,
-            "states": found.states,
-            "distances": [round(float(value), 6) for value in found.distances],
-            "remark": "",
-        }
+            return {"remark": "not recorded: run with --record all to see where actions part"}
+        distances = [round(float(value), 6) for value in found.distances]
+        return {"actions": found.actions, "states": found.states, "distances": distances, "remark": ""}
 
     def at(self, number: int) -> tuple[Run, EpisodeRecord]:
         """Run and record of an episode.

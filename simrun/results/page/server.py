@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import secrets
 import socket
@@ -37,6 +38,9 @@ _PAUSE = 0.5
 
 _SHARE = 20
 """Computing the overview may take one part in so many of the time, so that a run beside it keeps its processor."""
+
+_NICENESS = 5
+"""How far the page steps back where a run beside it wants the same processor."""
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -225,6 +229,7 @@ def serve(paths: Sequence[Path], port: int, announce: Callable[[str], None]) -> 
         UsageError: a folder holds no run, or the port cannot be listened on.
         DependencyError: Starlette or uvicorn is missing.
     """
+    os.nice(_NICENESS)
     _import()
     try:
         import uvicorn

@@ -13,10 +13,13 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, signal, stats
+from scipy import optimize
 
 from simrun.errors import UsageError
 from simrun.results.statistics.intervals import Values
+
+# scipy.stats, and scipy.signal that needs it, are half of the time and memory of a program that only shows results:
+# the tests import them when they are called.
 
 PERMUTATIONS = 20_000
 """Fewest random permutations of a test whose distribution is not enumerated."""
@@ -78,6 +81,8 @@ class PairedCounts:
 
 def mcnemar(counts: PairedCounts) -> float:
     """Two-sided p-value of the exact McNemar test: do A and B succeed on equally many of the same states?"""
+    from scipy import stats
+
     discordant = counts.only_a + counts.only_b
     return float(stats.binomtest(counts.only_a, discordant, 0.5).pvalue) if discordant else 1.0
 
@@ -89,6 +94,8 @@ def sign_flips(contributions: Values) -> float:
     chains, outcomes and their means over seeds are; otherwise they are rounded to a fine grid, and the p-value is made
     larger by as much as rounding may have changed it.
     """
+    from scipy import signal, stats
+
     numbers = np.asarray(contributions, dtype=float)
     numbers = numbers[np.abs(numbers) > 1e-12]
     if numbers.size == 0:
@@ -177,6 +184,8 @@ def barnard(successes_a: int, trials_a: int, successes_b: int, trials_b: int) ->
     Raises:
         UsageError: impossible counts.
     """
+    from scipy import stats
+
     for successes, trials in ((successes_a, trials_a), (successes_b, trials_b)):
         if trials <= 0 or not 0 <= successes <= trials:
             raise UsageError(f"{successes:g} successes in {trials:g} trials are impossible")

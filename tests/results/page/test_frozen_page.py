@@ -119,8 +119,13 @@ def test_in_a_browser(make_run: MakeRun, videos: str) -> None:
     filmed = replace(records[7], instruction=HOSTILE)
     filmed = replace(filmed, video=f"videos/{video_name(filmed)}")
     records[7] = filmed
+    other = next(
+        index for index, one in enumerate(records) if one.episode == filmed.episode and one.cell != filmed.cell
+    )
+    records[other] = replace(records[other], video=f"videos/{video_name(records[other])}")
     run = Run.read(make_run(records))
     film(run, filmed)
+    film(run, records[other])
     page = write_report([run], run.path / "report #1.html", videos=videos)
 
     with webdriver.Browser() as browser:
@@ -143,7 +148,7 @@ def test_in_a_browser(make_run: MakeRun, videos: str) -> None:
 
         # An episode is looked at: its film plays, and no text of it has become markup.
         browser.run("showEpisodes({ film: true })")
-        browser.wait_until(f"{rows}.length === 1")
+        browser.wait_until(f"{rows}.length === 2")
         browser.run(f"{rows}[0].click()")
         browser.wait_until("document.querySelector('#detail video')?.currentTime > 0.2")
         assert browser.run("return document.querySelector('#detail dl').textContent.includes('onerror')")
@@ -159,7 +164,19 @@ def test_in_a_browser(make_run: MakeRun, videos: str) -> None:
         browser.wait_until("document.querySelector('#comparison .verdict') !== null")
         browser.run("document.querySelector('#comparison tbody tr').click()")
         browser.wait_until("document.getElementById('detail').open")
-        assert "not recorded" in browser.run("return document.getElementById('parting').textContent")
+        assert "recorded" in browser.run("return document.getElementById('parting').textContent")
+
+        # Two films run in step, whether or not where they part is part of the file.
+        browser.run("openPair(arguments[0], arguments[1])", 7, other)
+        videos_ready = "[...document.querySelectorAll('#detail video')].filter((video) => video.readyState > 1)"
+        browser.wait_until(f"{videos_ready}.length === 2")
+        browser.click("#play")
+        times = "[...document.querySelectorAll('#detail video')].map((video) => video.currentTime)"
+        browser.wait_until(f"Math.min(...{times}) > 0.5")
+        browser.press(" ")
+        first, second = browser.run(f"return {times}")
+        assert abs(first - second) < 0.2
+        browser.wait_until("document.getElementById('play').textContent === 'Play'")
 
         for width in (390, 768, 1280, 1920):
             browser.resize(width, 900)

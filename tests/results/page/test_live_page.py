@@ -25,6 +25,8 @@ pytest.importorskip("uvicorn")
 
 from simrun.results.page.server import Feed, make_app
 
+ROOT = Path(__file__).resolve().parents[3]
+
 
 @contextmanager
 def viewing(*runs: Path) -> Iterator[str]:
@@ -127,6 +129,34 @@ def test_an_episode_arrives_without_reload(make_run: MakeRun) -> None:
         assert not [message for message in browser.messages() if message["level"] == "SEVERE"]
 
 
+@needs_browser
+def test_what_the_reader_did_outlives_new_numbers(make_run: MakeRun) -> None:
+    records = sweep()
+    folder = make_run(records, missing=30)
+    first = "document.querySelector('#main .card tbody tr td:nth-child(5)')"
+    with viewing(folder) as address, webdriver.Browser(width=500) as browser:
+        browser.open(address)
+        browser.wait_until("document.getElementById('completed')?.textContent === '210'")
+        browser.resize(390, 900)
+        # Sorted by episodes, downwards; the button keeps the focus, the table stays where it was pushed to.
+        for _ in range(2):
+            browser.run("document.querySelector('#main .card th:nth-child(5) button').click()")
+        browser.run("document.querySelector('#main .card th:nth-child(5) button').focus({ preventScroll: true })")
+        browser.run("document.querySelector('#main .scroll').scrollLeft = 30")
+        assert browser.run(f"return {first}.textContent") == "60"
+        with JournalWriter(folder / "journal" / "more.jsonl") as journal:
+            for one in records[210:]:
+                journal.append(one)
+        browser.wait_until("document.getElementById('completed').textContent === '240'")
+        browser.wait_until("document.querySelector('#main .card').textContent.includes(' of 60') === false")
+        assert browser.run("return document.querySelector('#main .card th[aria-sort]').getAttribute('aria-sort')") == (
+            "descending"
+        )
+        assert browser.run("return document.activeElement.textContent") == "episodes"
+        assert browser.run("return document.querySelector('#main .scroll').scrollLeft") == 30
+        assert not [message for message in browser.messages() if message["level"] == "SEVERE"]
+
+
 HOSTILE_REQUESTS = (
     ("episode/" + "9" * 5000, {}, 404),
     ("episode/-1", {}, 404),
@@ -158,3 +188,56 @@ def test_hostile_requests_are_answered_with_a_reason(make_run: MakeRun) -> None:
             assert answer.read(4) in (b"id: ", b": st")
             connection.close()
         assert ask(f"{address}episode/0")[0] == 200
+
+
+@pytest.mark.slow
+@needs_browser
+def test_beside_a_real_run(tmp_path: Path) -> None:
+    pytest.importorskip("mujoco")
+    pytest.importorskip("onnxruntime")
+    folder, network = tmp_path / "run", ROOT / "examples" / "checkpoints" / "tabletop_bc.onnx"
+    command = [sys.executable, "-m", "simrun", "--bench", "tabletop", "--ckpt", str(network), "--exec", "full,single"]
+    command += ["--tasks", "reach_red,red_in_bowl", "--workers", "1", "--record", "all", "--video", "all", "--quiet"]
+    with subprocess.Popen([*command, "--out", str(folder)], stdout=subprocess.DEVNULL) as run:
+        while not (folder / "plan.json").exists():
+            assert run.poll() is None
+            time.sleep(0.1)
+        with viewing(folder) as address, webdriver.Browser() as browser:
+            browser.open(f"{address}#episodes")
+            browser.run("window.here = true")
+            browser.wait_until("episodes.count >= 3", 60)
+            assert browser.run("return document.querySelector('.chip').textContent") == "running"
+            shown = "document.querySelectorAll('#episodes tbody tr').length"
+            first = browser.run(f"return {shown}")
+            browser.wait_until(f"{shown} > {first}", 60)
+
+            # Filtered and sorted, and an episode's film played, while others arrive.
+            browser.run("showEpisodes({ outcome: 'failure' })")
+            browser.wait_until(f"{shown} > 0 && document.querySelectorAll('#episodes .failure').length === {shown}", 60)
+            browser.run(
+                "[...document.querySelectorAll('#episodes th button')].find((one) => one.innerText === 'steps').click()"
+            )
+            browser.wait_until(
+                "document.querySelector('#episodes th[aria-sort=ascending]')?.textContent.startsWith('steps')"
+            )
+            browser.click("#episodes tbody tr")
+            browser.wait_until("document.querySelector('#detail video')?.currentTime > 0.3", 30)
+            assert browser.run("return document.querySelectorAll('#detail svg .executed').length") == 1
+            browser.run("detail.close()")
+
+            browser.wait_until("document.querySelector('.chip').textContent === 'complete'", 120)
+            assert run.wait(60) == 0
+            # Two candidates, and where they part.
+            browser.press("3")
+            browser.wait_until("document.querySelector('#comparison .verdict') !== null")
+            browser.click("#comparison tbody tr")
+            browser.wait_until("document.getElementById('parting')?.textContent.startsWith('Executed actions part at')")
+            browser.wait_until(
+                "[...document.querySelectorAll('#detail video')].filter((one) => one.readyState > 1).length === 2"
+            )
+            browser.click("#play")
+            browser.wait_until(
+                "Math.min(...[...document.querySelectorAll('#detail video')].map((one) => one.currentTime)) > 0.4"
+            )
+            assert browser.run("return window.here")
+            assert not [message for message in browser.messages() if message["level"] == "SEVERE"]

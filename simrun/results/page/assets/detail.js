@@ -10,6 +10,10 @@ function film(episode) {
     h("code", {}, `simrun replay RUN ${episode.id} --video one.mp4`)));
 }
 
+function titleOf(episode) {
+  return `${episode.task}, trial ${episode.trial}${episode.seed ? `, seed ${episode.seed}` : ""}${episode.wording ? `, wording ${episode.wording}` : ""}`;
+}
+
 function stageList(episode) {
   if (episode.subtasks.length) {
     return h("ol", { class: "small" }, episode.subtasks.map((subtask) =>
@@ -84,8 +88,9 @@ async function openEpisode(number, list = null) {
   follow(video, target);
   const step = (by) => { const next = browsed.list[browsed.at + by]; if (next !== undefined) { browsed.at += by; openEpisode(next); } };
   detail.step = step;
+  detail.toggle = video instanceof HTMLVideoElement ? () => { if (video.paused) video.play(); else video.pause(); } : null;
   detail.replaceChildren(
-    dialogHead([episode.id.split("/").slice(2).join(" / "), " ", h("span", { class: `outcome ${episode.outcome === "not run" ? "lost" : episode.outcome}` }, episode.outcome)],
+    dialogHead([titleOf(episode), " ", h("span", { class: `outcome ${episode.outcome === "not run" ? "lost" : episode.outcome}` }, episode.outcome)],
       h("button", { type: "button", onclick: () => step(-1), disabled: browsed.at <= 0 }, "← ", h("kbd", {}, "k")),
       h("button", { type: "button", onclick: () => step(1), disabled: browsed.at + 1 >= browsed.list.length }, "→ ", h("kbd", {}, "j"))),
     h("div", { class: "detail two" },
@@ -97,56 +102,61 @@ async function openEpisode(number, list = null) {
 }
 
 async function openPair(a, b) {
-  const pair = await ask(`parting/${a}/${b}`).catch((error) => ({ failed: error.message }));
-  if (pair.failed) { showProblem(pair.failed); return; }
-  const videos = [film(pair.a), film(pair.b)].map((video) => { video.controls = false; return video; });
-  const films = videos.filter((video) => video instanceof HTMLVideoElement);
-  const longest = Math.max(pair.a.steps, pair.b.steps), target = {};
-  const scrub = h("input", { type: "range", min: 0, max: longest, value: 0, style: { width: "100%" }, "aria-label": "Control step" });
-  const at = h("span", { class: "number" }, "step 0");
-  const show = (step) => {
-    at.textContent = `step ${Math.round(step)}`;
-    scrub.value = String(step);
-    target.chart?.moveTo(step);
-    for (const video of films) video.currentTime = Math.min(step / FILM_RATE, Math.max(0, (video.duration || 0) - 0.01));
-  };
+  const asked = [ask(`episode/${a}`), ask(`episode/${b}`), ask(`parting/${a}/${b}`).catch((error) => ({ remark: error.message }))];
+  const [first, second, found] = await Promise.all(asked).catch((error) => [null, null, error.message]);
+  if (!first) { showProblem(found); return; }
+  const videos = [film(first), film(second)], films = videos.filter((video) => video instanceof HTMLVideoElement);
+  for (const video of films) { video.controls = false; video.muted = true; }
+  const longest = Math.max(first.steps, second.steps), target = {};
+  const scrub = h("input", { type: "range", min: 0, max: longest, step: "any", value: 0, style: { width: "100%" }, "aria-label": "Control step" });
+  const at = h("span", { class: "number" });
+  const tell = (step) => { at.textContent = `step ${Math.round(step)} of ${longest}`; scrub.value = String(step); target.chart?.moveTo(step); };
+  const place = (video, step) => Math.min(step / FILM_RATE, Math.max(0, (video.duration || 0) - 0.01));
+  const show = (step) => { tell(step); for (const video of films) video.currentTime = place(video, step); };
   let running = null;
+  const stop = () => { cancelAnimationFrame(running); running = null; button.textContent = "Play"; for (const video of films) video.pause(); };
   const play = () => {
-    if (running !== null) { cancelAnimationFrame(running); running = null; button.textContent = "Play"; return; }
+    if (running !== null) { stop(); return; }
     const from = Number(scrub.value) >= longest ? 0 : Number(scrub.value), began = performance.now();
     button.textContent = "Pause";
+    show(from);
+    for (const video of films) video.play().catch(() => {});
+    // Films run by themselves; one that falls behind the clock is put where it belongs, the shorter one waits at its end.
     const next = (now) => {
-      const step = from + ((now - began) / 1000) * FILM_RATE;
-      show(Math.min(step, longest));
-      running = step < longest && detail.open ? requestAnimationFrame(next) : null;
-      if (running === null) button.textContent = "Play";
+      const step = Math.min(longest, from + ((now - began) / 1000) * FILM_RATE);
+      tell(step);
+      for (const video of films) if (!video.seeking && Math.abs(video.currentTime - place(video, step)) > 0.15) video.currentTime = place(video, step);
+      if (step < longest && detail.open) running = requestAnimationFrame(next); else stop();
     };
     running = requestAnimationFrame(next);
   };
-  const button = h("button", { type: "button", onclick: play }, "Play");
-  scrub.addEventListener("input", () => show(Number(scrub.value)));
-  const sentence = pair.remark || (pair.actions === null
+  const button = h("button", { type: "button", id: "play", onclick: play }, "Play");
+  scrub.addEventListener("input", () => { if (running !== null) stop(); show(Number(scrub.value)); });
+  const sentence = found.remark || (found.actions === null
     ? "Their executed actions are equal to the last bit, as far as both go."
-    : `Executed actions part at step ${pair.actions}; what the robot measures parts at ${pair.states === null ? "no step" : `step ${pair.states}`}.`);
+    : `Executed actions part at step ${found.actions}; what the robot measures parts at ${found.states === null ? "no step" : `step ${found.states}`}.`);
   const side = (episode, video) => h("div", {}, h("h3", {}, `${labelOf(episode.checkpoint)} (${episode.execution}) `,
     h("span", { class: `outcome ${episode.outcome === "not run" ? "lost" : episode.outcome}` }, episode.outcome)), h("p", { class: "muted small" }, `${episode.steps} steps`), video);
   let chart = null;
-  if (pair.distances?.length) {
-    chart = lineChart({ width: 1080, height: 190, x: [0, longest], y: [0, Math.max(...pair.distances) * 1.05 || 1], xLabel: "control step", yLabel: "largest difference of an action's axis",
-      label: "How far the executed actions are apart", series: [{ class: "executed", points: pair.distances.map((value, step) => [step, value]) }],
-      marks: pair.actions === null ? [] : [{ at: pair.actions, text: "they part here" }] });
+  if (found.distances?.length) {
+    chart = lineChart({ width: 1080, height: 190, x: [0, longest], y: [0, Math.max(...found.distances) * 1.05 || 1], xLabel: "control step", yLabel: "largest difference of an action's axis",
+      label: "How far the executed actions are apart", series: [{ class: "executed", points: found.distances.map((value, step) => [step, value]) }],
+      marks: found.actions === null ? [] : [{ at: found.actions, text: "they part here" }] });
     target.chart = chart;
   }
   detail.step = null;
-  detail.replaceChildren(dialogHead(pair.a.id.split("/").slice(2).join(" / ")), h("p", { id: "parting" }, sentence),
-    h("div", { class: "detail sidebyside" }, side(pair.a, videos[0]), side(pair.b, videos[1])),
-    h("div", { style: { display: "flex", gap: ".8rem", "align-items": "center", margin: ".9rem 0" } }, button, scrub, at), chart);
+  detail.toggle = films.length ? play : null;
+  const begin = found.actions || 0;
+  detail.replaceChildren(dialogHead(titleOf(first)), h("p", { id: "parting" }, sentence),
+    h("div", { class: "detail sidebyside" }, side(first, videos[0]), side(second, videos[1])),
+    films.length ? h("div", { class: "player" }, button, scrub, at) : null, chart);
+  tell(begin);
   if (!detail.open) detail.showModal();
-  for (const video of films) video.addEventListener("loadedmetadata", () => show(pair.actions || 0), { once: true });
+  for (const video of films) video.addEventListener("loadedmetadata", () => show(begin), { once: true });
 }
 
 function showProblem(text) {
-  detail.step = null;
-  detail.replaceChildren(dialogHead("Not to be had"), h("p", {}, text));
+  detail.step = detail.toggle = null;
+  detail.replaceChildren(dialogHead("This cannot be shown"), h("p", {}, text));
   if (!detail.open) detail.showModal();
 }

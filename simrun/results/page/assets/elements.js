@@ -69,33 +69,36 @@ function intervalBar(estimate, largest, index) {
   return bar;
 }
 
+/** Caption of a table -> how the reader left it: sorted by which column, whether downwards, shown as a whole. */
+const tables = new Map();
+
 /** A table whose columns can be sorted; rows are {cells: [node or text], keys: [value to sort by], open}; more than `first` rows wait for a button. */
 function sortableTable(columns, rows, caption, first = Infinity) {
+  const left = tables.get(caption) || { by: null, down: false, whole: false };
+  tables.set(caption, left);
   const body = h("tbody");
   const headers = columns.map((column) =>
     h("th", { scope: "col", class: column.number ? "number" : column.class || null }, column.head || null));
-  let current = rows;
-  const more = h("button", { type: "button", class: "more", onclick: () => { first = Infinity; more.remove(); fill(current); } }, `Show all ${rows.length}`);
-  const fill = (sorted) => body.replaceChildren(...(current = sorted).slice(0, first).map((row) => {
-    const cells = row.cells.map((cell, index) => h("td", { class: columns[index].class || (columns[index].number ? "number" : null) }, cell));
-    const link = row.open ? { class: "link", tabindex: "0", onclick: row.open, onkeydown: (event) => { if (event.key === "Enter") row.open(); } } : {};
-    return h("tr", link, cells);
-  }));
+  const more = h("button", { type: "button", class: "more", onclick: () => { left.whole = true; more.remove(); fill(); } }, `Show all ${rows.length}`);
+  const fill = () => {
+    const sorted = left.by === null ? rows : sortedBy(rows, (row) => row.keys[left.by], left.down);
+    headers.forEach((header, index) => {
+      if (index === left.by) header.setAttribute("aria-sort", left.down ? "descending" : "ascending"); else header.removeAttribute("aria-sort");
+    });
+    body.replaceChildren(...sorted.slice(0, left.whole ? Infinity : first).map((row) => {
+      const cells = row.cells.map((cell, index) => h("td", { class: columns[index].class || (columns[index].number ? "number" : null) }, cell));
+      const link = row.open ? { class: "link", tabindex: "0", onclick: row.open, onkeydown: (event) => { if (event.key === "Enter") row.open(); } } : {};
+      return h("tr", link, cells);
+    }));
+  };
   headers.forEach((header, index) => {
     if (!columns[index].title) return;
-    const button = h("button", { type: "button" }, columns[index].title);
-    header.prepend(button);
-    button.addEventListener("click", () => {
-      const down = header.getAttribute("aria-sort") === "ascending";
-      headers.forEach((other) => other.removeAttribute("aria-sort"));
-      header.setAttribute("aria-sort", down ? "descending" : "ascending");
-      fill(sortedBy(rows, (row) => row.keys[index], down));
-    });
+    header.prepend(h("button", { type: "button", onclick: () => { left.down = left.by === index && !left.down; left.by = index; fill(); } }, columns[index].title));
   });
-  fill(rows);
+  fill();
   const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", {}, h("thead", {}, h("tr", {}, headers)), body));
-  return rows.length > first ? [table, more] : table;
+  return rows.length > first && !left.whole ? [table, more] : table;
 }
 
 function sortedBy(rows, value, down) {

@@ -1,6 +1,7 @@
 // Putting it together: tabs, keys, theme, and what a running run sends.
 
-const VIEWS = { overview: ["Overview", renderOverview], why: ["Why", renderWhy], compare: ["Compare", renderCompare], episodes: ["Episodes", renderEpisodes] };
+/** View -> its title, what draws it, and what fills in the part of it that comes later or changes often. */
+const VIEWS = { overview: ["Overview", renderOverview], why: ["Why", renderWhy], compare: ["Compare", renderCompare, fillComparison], episodes: ["Episodes", renderEpisodes, fillEpisodes] };
 const main = document.getElementById("main");
 
 function go(tab) {
@@ -14,15 +15,32 @@ function render() {
   renderHeader();
   document.getElementById("tabs").replaceChildren(...Object.entries(VIEWS).map(([name, [title]], index) =>
     h("button", { type: "button", "aria-current": name === state.tab ? "page" : null, onclick: () => go(name) }, title, h("kbd", {}, String(index + 1)))));
-  main.replaceChildren(...VIEWS[state.tab][1]());
+  const [, draw, fill] = VIEWS[state.tab];
+  main.replaceChildren(...draw());
+  fill?.();
+}
+
+/** Draw a part of the page anew where the reader does not notice: focus and sideways scrolling stay where they were. */
+function quietly(draw) {
+  const places = () => [...main.querySelectorAll("button, select, input, [tabindex]")], regions = () => [...main.querySelectorAll(".scroll")];
+  const focus = places().indexOf(document.activeElement), scrolled = regions().map((region) => region.scrollLeft);
+  draw();
+  regions().forEach((region, index) => { region.scrollLeft = scrolled[index] || 0; });
+  if (focus >= 0 && !main.contains(document.activeElement)) places()[focus]?.focus({ preventScroll: true });
 }
 
 /** New numbers: whatever the reader is busy with stays as it is. */
 function refresh() {
   renderHeader();
-  const busy = main.contains(document.activeElement) && document.activeElement !== main;
-  const open = main.querySelector("details[open]") || document.getSelection()?.toString();
-  if (state.tab === "episodes") { if (!busy || document.activeElement.id !== "search") fillEpisodes(); } else if (state.tab !== "compare" && !busy && !open) render();
+  const typing = main.contains(document.activeElement) && /^(SELECT|INPUT)$/.test(document.activeElement.tagName);
+  if (state.tab === "episodes") {
+    // Filters offer what occurs; a task or candidate that is new belongs into them.
+    const news = texts.length !== offered && !typing;
+    quietly(news ? render : fillEpisodes);
+    return;
+  }
+  if (typing || main.querySelector("details[open]") || document.getSelection()?.toString()) return;
+  if (state.tab !== "compare") quietly(render); else if (performance.now() > compareAgain) fillComparison();
 }
 
 // --- theme and keys -------------------------------------------------------------------------------------------
@@ -52,11 +70,10 @@ function showKeys() {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
-  const video = detail.querySelector("video");
   if (event.key === "?") showKeys();
   else if (event.key === "t") nextTheme();
   else if (detail.open && (event.key === "j" || event.key === "k")) detail.step?.(event.key === "j" ? 1 : -1);
-  else if (detail.open && event.key === " " && video && event.target.tagName !== "BUTTON" && event.target !== video) { event.preventDefault(); if (video.paused) video.play(); else video.pause(); }
+  else if (detail.open && event.key === " " && detail.toggle && !/^(BUTTON|VIDEO)$/.test(event.target.tagName)) { event.preventDefault(); detail.toggle(); }
   else if (!detail.open && /^[1-4]$/.test(event.key)) go(Object.keys(VIEWS)[Number(event.key) - 1]);
   else if (!detail.open && event.key === "/") { event.preventDefault(); go("episodes"); document.getElementById("search").focus(); }
 });

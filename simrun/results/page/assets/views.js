@@ -111,7 +111,7 @@ function heat(estimate, largest) {
 
 function costCard() {
   const cells = overview.cells.filter((cell) => cell.cost);
-  const columns = [{ title: "candidate", class: "name" }, { title: "p50", number: true }, { title: "p95", number: true }, { title: "all", number: true }, { title: "an episode", number: true }];
+  const columns = [{ title: "candidate", class: "name" }, { title: "p50", number: true }, { title: "p95", number: true }, { title: "in all", number: true }, { title: "an episode", number: true }];
   const told = cells.some((cell) => cell.cost.joules !== null);
   if (told) columns.push({ title: "energy", number: true });
   const rows = cells.map((cell) => ({
@@ -120,7 +120,7 @@ function costCard() {
     keys: [briefOf(cell, cells), cell.cost.p50, cell.cost.p95, cell.cost.inference, cell.cost.wall / cell.n, ...(told ? [cell.cost.joules] : [])],
   }));
   return card("Cost", sortableTable(columns, rows, "Cost of each candidate"),
-    h("p", { class: "legend" }, `Inference: the median of ${cells.some((cell) => cell.cost.of_means) ? "episodes' means (older records keep no single times)" : "single ones"}, their 95th percentile, all of it together; then the time of an episode.`));
+    h("p", { class: "legend" }, `Inference: the median of ${cells.some((cell) => cell.cost.of_means) ? "episodes' means (older records keep no single times)" : "single ones"}, their 95th percentile, all of it together${told ? ", and the energy that the card took meanwhile" : ""}; then the time of an episode.`));
 }
 
 function timeCard() {
@@ -187,7 +187,7 @@ function groupCard(group) {
 
 // --- compare --------------------------------------------------------------------------------------------------
 
-let compared = 0;
+let compared = 0, compareAgain = 0;
 
 function renderCompare() {
   const cells = overview.cells.map((cell, index) => [cell, index]).filter(([cell]) => cell.n);
@@ -195,14 +195,21 @@ function renderCompare() {
   if (!state.pair.every((index) => overview.cells[index]?.n)) state.pair = [cells[0][1], cells[1][1]];
   const choices = cells.map(([cell, index]) => [index, overview.protocols.length > 1 ? `${nameOf(cell)}, ${cell.protocol}` : nameOf(cell)]);
   const set = (side) => (value) => { state.pair[side] = Number(value); render(); };
-  const place = h("div", { id: "comparison", "aria-live": "polite" }, h("p", { class: "muted" }, "…"));
-  const mine = (compared += 1);
-  ask(`comparison/${state.pair[0]}/${state.pair[1]}`).then(
-    (found) => { if (mine === compared) place.replaceChildren(...comparison(found).flat()); },
-    (error) => { if (mine === compared) place.replaceChildren(h("p", { class: "muted" }, error.message)); });
   return [card("Compare two candidates", h("div", { class: "picks" }, select(choices, state.pair[0], set(0), "First candidate"),
     h("button", { type: "button", onclick: () => { state.pair.reverse(); render(); }, "aria-label": "Exchange them" }, "⇄"),
-    select(choices, state.pair[1], set(1), "Second candidate")), place)];
+    select(choices, state.pair[1], set(1), "Second candidate")), h("div", { id: "comparison", "aria-live": "polite" }, h("p", { class: "muted" }, "…")))];
+}
+
+/** Ask for the comparison of the two; beside a run again and again, but never so often that the server is busy with it. */
+async function fillComparison() {
+  if (!document.getElementById("comparison")) return;
+  const mine = (compared += 1), asked = performance.now();
+  compareAgain = Infinity;
+  const found = await ask(`comparison/${state.pair[0]}/${state.pair[1]}`).catch((error) => ({ remark: error.message }));
+  if (mine !== compared) return;
+  compareAgain = performance.now() + Math.max(5000, 20 * (performance.now() - asked));
+  const place = document.getElementById("comparison");
+  if (place) quietly(() => place.replaceChildren(...comparison(found).flat()));
 }
 
 function comparison(found) {
@@ -224,12 +231,15 @@ function comparison(found) {
   }
   const badge = (outcome) => h("span", { class: `outcome ${outcome === "not run" ? "lost" : outcome}` }, outcome);
   const columns = [{ title: "task", class: "name" }, { title: "trial", number: true }, { title: "first" }, { title: "second" }, { title: "steps", number: true }, { title: "", class: "wide" }];
-  const rows = found.pairs.map((pair) => ({
-    cells: [pair.task, String(pair.trial), badge(pair.outcome_a), badge(pair.outcome_b), `${pair.steps_a} / ${pair.steps_b}`, h("span", { class: "muted wide" }, "side by side ›")],
+  const kept = (pair) => episodes.columns.film?.[pair.a] & episodes.columns.film?.[pair.b];
+  const differ = (pair) => Number(pair.outcome_a !== pair.outcome_b);
+  const rows = [...found.pairs].sort((x, y) => differ(y) - differ(x) || kept(y) - kept(x)).map((pair) => ({
+    cells: [pair.task, String(pair.trial), badge(pair.outcome_a), badge(pair.outcome_b), `${pair.steps_a} / ${pair.steps_b}`,
+      h("span", { class: "muted wide" }, `${["side by side", "both films", "actions of both", "films and actions of both"][kept(pair)]} ›`)],
     keys: [pair.task, pair.trial, pair.score_a, pair.score_b, pair.steps_a - pair.steps_b, null],
     open: () => openPair(pair.a, pair.b),
   }));
-  if (rows.length) parts.push(h("h3", { style: { margin: "1.2rem 0 .4rem" } }, "Where do they part?"), h("p", { class: "muted small" }, "The same initial states; those with different outcomes first."), sortableTable(columns, rows, "Episodes of both", FIRST_PAIRS));
+  if (rows.length) parts.push(h("h3", { style: { margin: "1.2rem 0 .4rem" } }, "Where do they part?"), h("p", { class: "muted small" }, "The same initial states; those with different outcomes first, and of these the ones that both filmed or recorded."), sortableTable(columns, rows, "Episodes of both", FIRST_PAIRS));
   return parts;
 }
 
@@ -251,7 +261,10 @@ function showEpisodes(filters) {
   go("episodes");
 }
 
+let offered = 0;
+
 function renderEpisodes() {
+  offered = texts.length;
   const filter = (name, title) => {
     const values = valuesOf(name);
     if (values.length < 2 && !state.filters[name]) return null;
@@ -262,15 +275,13 @@ function renderEpisodes() {
   const film = h("input", { type: "checkbox", onchange: (event) => { state.filters.film = event.target.checked; state.page = 0; fillEpisodes(); } });
   film.checked = Boolean(state.filters.film);
   const outcome = h("label", {}, "Outcome", select([["", "all"], ...OUTCOMES.map((value) => [value, value])], state.filters.outcome || "", (value) => { state.filters.outcome = value; state.page = 0; fillEpisodes(); }, "Outcome"));
-  const parts = [card([h("h2", {}, "Episodes"), h("span", { class: "muted", id: "count", role: "status" })],
+  return [card([h("h2", {}, "Episodes"), h("span", { class: "muted", id: "count", role: "status" })],
     h("form", { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
       h("label", {}, "Search", box), filter("run", "Run"), filter("checkpoint", "Checkpoint"), filter("execution", "Execution"), filter("protocol", "Protocol"), filter("task", "Task"),
       filter("stage", "Last stage"), outcome, h("label", { class: "check" }, film, "filmed or recorded"),
       h("button", { type: "button", onclick: () => { state.filters = {}; state.page = 0; render(); } }, "Clear")),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Episodes" }, h("table", { id: "episodes" }, h("thead"), h("tbody"))),
     h("div", { class: "pager" }, h("button", { type: "button", id: "previous", onclick: () => turn(-1) }, "Previous"), h("span", { id: "page" }), h("button", { type: "button", id: "next", onclick: () => turn(1) }, "Next")))];
-  queueMicrotask(fillEpisodes);
-  return parts;
 }
 
 function matching() {
