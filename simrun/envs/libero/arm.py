@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import mujoco
-import numba
 import numpy as np
 import numpy.typing as npt
 from robosuite.utils.control_utils import nullspace_torques, opspace_matrices, orientation_error
 from robosuite.utils.transform_utils import axisangle2quat, quat2mat
+
+from simrun.envs.libero.compiled_functions import compiled
 
 Floats = npt.NDArray[np.float64]
 
@@ -230,7 +231,7 @@ class Arm:
             ctrl[self._finger_motors[index]] = self._finger_bias[index] + self._finger_weight[index] * command
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _operational_space(
     goal_position: Floats,
     goal_orientation: Floats,

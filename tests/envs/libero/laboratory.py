@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import sys
 import tempfile
 from collections import Counter
@@ -80,6 +81,23 @@ def states(request: dict[str, Any]) -> dict[str, list[str]]:
         found["fresh"].append(run(fresh, task))
         fresh.close()
     return found
+
+
+def compiled_functions(request: dict[str, Any]) -> list[int]:
+    """How often numba took what it had compiled, of one file in two folders, then with another content."""
+    from numba import config
+
+    config.CACHE_DIR = request["cache"]
+    hits = []
+    for number, factor in enumerate((2, 2, 3)):
+        file = Path(request["cache"]) / f"checkout{number}" / "law.py"
+        file.parent.mkdir()
+        line = "from simrun.envs.libero.compiled_functions import compiled\n\n\n@compiled\ndef law(x):\n"
+        file.write_text(f"{line}    return {factor} * x\n")
+        law = runpy.run_path(str(file))["law"]
+        assert law(1.5) == factor * 1.5
+        hits.append(sum(law.stats.cache_hits.values()))
+    return hits
 
 
 def two_environments(request: dict[str, Any]) -> dict[str, bool]:

@@ -151,6 +151,12 @@ def test_absolute_control_is_upstreams_with_deltas_off(laboratory: Experiments) 
     assert laboratory("absolute", steps=8) == {"states": True, "poses": True}
 
 
+def test_numba_compiles_once_for_all_checkouts_and_anew_for_another_content(
+    laboratory: Experiments, tmp_path: Path
+) -> None:
+    assert laboratory("compiled_functions", cache=str(tmp_path)) == [0, 1, 0]
+
+
 def test_the_contract_is_kept(laboratory: Experiments) -> None:
     assert laboratory("check", tasks=[5], steps=4) == "passed"
 

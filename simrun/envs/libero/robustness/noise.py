@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, zoom
+
+from simrun.envs.libero.compiled_functions import compiled
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -150,7 +151,7 @@ def _glass(image: Image, severity: int, generator: Generator) -> Image:
     return _to_bytes(_blurred(picture / 255.0, sigma))
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _scatter(picture: Image, displacements: npt.NDArray[np.int64], reach: int) -> None:
     """Give each pixel the value of a neighbour, from the last row and column on; changed ones are taken as they are."""
     size = picture.shape[0]
