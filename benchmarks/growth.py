@@ -1,18 +1,20 @@
 """How costs grow: start-up, workers and their memory, and bookkeeping for a thousand to a million episodes.
 
-    python benchmarks/growth.py start
+    python benchmarks/growth.py start [--bench libero_10] [--counts 2]
     python benchmarks/growth.py workers [--bench calvin] [--episodes 0:8] [--counts 1 2 4]
     python benchmarks/growth.py bookkeeping [--sizes 1000 10000 100000 1000000]
 
-``start`` times ``simrun --help`` and the way to the first record of a new run. ``workers`` runs the same episodes with
-more and more workers, under a policy that holds still and looks at every camera, and gives control steps a second from
-the first episode's start to the last one's end, and the memory of a worker (proportional set size). ``bookkeeping``
-plans, resumes and tabulates runs whose journals are synthetic: no episode is simulated.
+``start`` times ``simrun --help`` and the way to the first record of a new run; with a benchmark, the way to the first
+inference of a policy that looks at every camera, and to one for each of its workers. ``workers`` runs the same
+episodes with more and more workers, under a policy that holds still and looks at every camera, and gives control steps
+a second from the first episode's start to the last one's end, and the memory of a worker (proportional set size).
+``bookkeeping`` plans, resumes and tabulates runs whose journals are synthetic: no episode is simulated.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import statistics
@@ -21,22 +23,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-from runner_overhead import zero_policy
+from runner_overhead import CHUNK, neutral_chunk, zero_policy
 from synthetic_records import synthetic_record
 
-from simrun.api import evaluate
+from simrun.api import FunctionPolicy, evaluate
+from simrun.policies import Observation
 from simrun.results.journal import journal_line
 from simrun.results.plan import Plan
 from simrun.results.pooling import cells_of
 from simrun.results.run import Run
 from simrun.results.tables import render, table_of_cells
+from simrun.runners.engine.progress import SilentDisplay
 from simrun.runners.engine.sources import PlanSource
 from simrun.runners.sweep import make_config, make_plan
 
@@ -79,6 +83,37 @@ def start() -> None:
             record = json.loads((Path(folder) / "run/journal/main.jsonl").read_text().splitlines()[0])
             first = datetime.fromisoformat(record["started_at"]).timestamp() - began
             print(f"{bench}: first episode begins after {first:.2f} s; {whole:.2f} s in all")
+
+
+class UntilBegun(SilentDisplay):
+    """Ends a run, as a user does with Ctrl-C, when so many workers have begun."""
+
+    def __init__(self, begun: Sized, wanted: int) -> None:
+        super().__init__()
+        self._begun, self._wanted = begun, wanted
+
+    def tick(self) -> None:
+        """Stop when all have."""
+        if len(self._begun) >= self._wanted:
+            raise KeyboardInterrupt
+
+
+def start_of(bench: str, workers: int) -> None:
+    """Time the way from the start of this process to the first inference, and to one for each worker."""
+    begun: dict[int, float] = {}
+
+    def predict(observations: Sequence[Observation]) -> np.ndarray:
+        for seen in observations:
+            begun.setdefault(seen.slot, time.time())
+        return np.repeat(neutral_chunk(bench)[None], len(observations), axis=0)
+
+    policy = FunctionPolicy(predict, CHUNK, name="zero")
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
+        display = UntilBegun(begun, workers)
+        evaluate(policy, bench, episodes="0:1", workers=workers, out=Path(folder) / "run", display=display)
+    start = psutil.Process().create_time()
+    first, last = min(begun.values()) - start, max(begun.values()) - start
+    print(f"{bench}, {workers} workers: first inference after {first:.1f} s, one for each after {last:.1f} s")
 
 
 class WorkerMemory(threading.Thread):
@@ -175,15 +210,17 @@ def main() -> None:
     """Run one of the three."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("start", "workers", "bookkeeping"))
-    parser.add_argument("--bench", default="calvin")
+    parser.add_argument("--bench")
     parser.add_argument("--episodes", default="0:8")
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--sizes", type=int, nargs="+", default=[10**3, 10**4, 10**5, 10**6])
     options = parser.parse_args()
-    if options.what == "start":
+    if options.what == "start" and options.bench:
+        start_of(options.bench, options.counts[0])
+    elif options.what == "start":
         start()
     elif options.what == "workers":
-        workers(options.bench, options.episodes, options.counts)
+        workers(options.bench or "calvin", options.episodes, options.counts)
     else:
         bookkeeping(options.sizes)
 

@@ -191,10 +191,9 @@ def run(env: BenchmarkEnv, episode: Episode, actions: np.ndarray, chunk: int) ->
     return time.perf_counter() - started, time.process_time() - spent
 
 
-def measure(target: str, chunks: list[int], turns: int, profiled: bool, blind: bool) -> dict[str, Any]:
+def measure(name: str, target: str, chunks: list[int], turns: int, profiled: bool, blind: bool) -> dict[str, Any]:
     """Figures of a benchmark, in its own interpreter, which knows no benchmark by its name."""
-    benchmark = get_benchmark(target)
-    course = COURSES[benchmark.name]
+    course, benchmark = COURSES[name], get_benchmark(target)
     protocol = benchmark.protocol().override(**dict(course.overrides))
     env = benchmark.make_env(protocol=protocol, cameras=() if blind else None)
     episode = Episode(protocol.name, course.task, course.trial)
@@ -226,7 +225,7 @@ def in_interpreter(name: str, options: argparse.Namespace) -> dict[str, Any]:
     code = f"{expose}; runpy.run_path({str(Path(__file__).resolve())!r}, run_name='__main__')"
     chunks = options.chunks or list(COURSES[name].chunks)
     benchmark = get_benchmark(name)
-    request = json.dumps([benchmark.target, chunks, options.turns, options.profile, options.blind])
+    request = json.dumps([name, benchmark.target, chunks, options.turns, options.profile, options.blind])
     command = [find_interpreter(benchmark), "-c", code, "--inside", request]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

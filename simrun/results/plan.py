@@ -60,12 +60,21 @@ class Plan:
         """SHA-256 over protocols, candidates and episodes, hexadecimal."""
         return hashlib.sha256(json.dumps(self._contents(), sort_keys=True).encode()).hexdigest()
 
-    def jobs(self, protocol: Protocol, checkpoint: str) -> Iterator[Job]:
-        """Jobs of one checkpoint on one benchmark, episodes outermost so that all variants fill up together."""
+    def jobs(self, protocol: Protocol, checkpoint: str, done: Collection[JobKey] = ()) -> Iterator[Job]:
+        """Jobs of one checkpoint on one benchmark, episodes outermost so that all variants fill up together.
+
+        Args:
+            protocol: the benchmark's protocol.
+            checkpoint: the checkpoint.
+            done: keys of jobs that are left out.
+        """
         candidates = [candidate for candidate in self.candidates if candidate.checkpoint == checkpoint]
         for episode in self.episodes:
             if episode.protocol == protocol.name:
-                yield from (Job(candidate, episode) for candidate in candidates)
+                name = episode.id
+                for one in candidates:
+                    if (checkpoint, one.execution, one.policy_seed, name) not in done:
+                        yield Job(one, episode)
 
     def checkpoints(self) -> list[str]:
         """The checkpoints, in order."""

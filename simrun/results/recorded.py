@@ -14,7 +14,7 @@ from simrun.results.description import BenchmarkFacts, Description
 from simrun.results.journal import add as add_record
 from simrun.results.journal import merge
 from simrun.results.plan import CellKey, JobKey, Plan
-from simrun.results.records import EpisodeRecord
+from simrun.results.records import COMPLETED, EpisodeRecord
 
 
 class RecordedRun:
@@ -54,7 +54,7 @@ class RecordedRun:
     @property
     def done(self) -> set[JobKey]:
         """Keys of the records in memory that count; all other jobs are still to be run."""
-        return {key for key, record in self._records.items() if record.completed}
+        return {key for key, record in self._records.items() if record.status == COMPLETED}
 
     def _take(self, record: EpisodeRecord) -> None:
         if fields := add_record(self._records, record):
@@ -99,8 +99,14 @@ class RecordedRun:
     @property
     def reported(self) -> list[EpisodeRecord]:
         """The records that tables and plots show: all, or in a race those of the episodes that choose nobody."""
-        report = self.description.report_episodes
-        return [one for one in self.records if self.holds(one) and (report is None or one.episode in report)]
+        candidates, episodes = self._names
+        if self.description.report_episodes is not None:
+            episodes = episodes & self.description.report_episodes
+        return [
+            one
+            for one in self._records.values()
+            if one.episode in episodes and (one.checkpoint, one.execution, one.policy_seed) in candidates
+        ]
 
     def holds(self, record: EpisodeRecord) -> bool:
         """Whether the plan holds a record; one that it does not hold counts nowhere."""

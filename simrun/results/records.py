@@ -8,7 +8,7 @@ from sys import intern
 from typing import Annotated, Any, Literal, TypedDict
 
 from msgspec import Meta, Struct, ValidationError, field
-from msgspec.json import Decoder, decode
+from msgspec.json import Decoder, Encoder, decode
 from msgspec.structs import asdict, force_setattr
 
 from simrun.envs import Episode
@@ -184,15 +184,14 @@ class EpisodeRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
         if record.schema != SCHEMA_VERSION:
             raise JournalError(_of_schema(record.schema))
         record._check()
-        # Texts that stand in many records are kept once: a million records fit into memory.
+        # What stands in many records is kept once: a million records fit into memory.
         for name, text in zip(_REPEATED, _repeated(record), strict=True):
             force_setattr(record, name, intern(text))
         for stage in record.stages:
             stage["name"] = intern(stage["name"])
-        subtasks = record.details.get("subtasks")
-        for subtask in subtasks if isinstance(subtasks, list) else ():
-            if isinstance(subtask, dict) and isinstance(subtask.get("task"), str):
-                subtask["task"] = intern(subtask["task"])
+        subtasks = record.details.get("subtasks") if record.details else None
+        if type(subtasks) is list:
+            _share(subtasks)
         return record
 
     def _check(self) -> None:
@@ -255,9 +254,23 @@ _DECODER = Decoder(EpisodeRecord)
 
 _REPEATED = (
     *("checkpoint", "execution", "episode", "benchmark", "protocol", "task", "instruction", "host", "fingerprint"),
+    "initial_hash",
 )
 """Texts that many records share."""
 _repeated = attrgetter(*_REPEATED)
+
+_MOST_SHARED = 1 << 16
+_shared: dict[bytes, Any] = {}
+_bytes_of = Encoder().encode
+
+
+def _share(subtasks: list[Any]) -> None:
+    """Put what other records hold already in the place of equal subtasks of a chain; nobody changes either."""
+    if len(_shared) > _MOST_SHARED:
+        _shared.clear()
+    # By their bytes, because 1 equals True and 1.0.
+    subtasks[:] = [_shared.setdefault(_bytes_of(subtask), subtask) for subtask in subtasks]
+
 
 _PLAIN = {"Count": "int", "Measure": "float", "Status": "str", "Stage": "dict[str, Any]"}
 

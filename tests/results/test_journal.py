@@ -17,7 +17,7 @@ from simrun.errors import JournalError
 from simrun.results import EpisodeRecord, JournalWriter, merge, read_journal, read_run
 from simrun.results.journal import journal_line, set_aside_damage
 from simrun.results.records import SCHEMA_VERSION, VOLATILE_FIELDS, field_types
-from tests.results.synthetic_records import SUBTASKS, MakeRun, outcomes, record
+from tests.results.synthetic_records import CALVIN, SUBTASKS, MakeRun, outcomes, record
 
 
 def test_a_record_survives_the_journal(tmp_path: Path) -> None:
@@ -29,6 +29,18 @@ def test_a_record_survives_the_journal(tmp_path: Path) -> None:
         for one in records:
             journal.append(one)
     assert list(read_journal(tmp_path / "a.jsonl")) == records
+
+
+def test_subtasks_that_many_records_hold_are_kept_once_and_as_they_are() -> None:
+    line = journal_line(record(protocol=CALVIN, score=2.0, chain=SUBTASKS))
+    again = journal_line(record(protocol=CALVIN, score=2.0, chain=SUBTASKS, trial=1))
+    first, second = (EpisodeRecord.from_line(one[: one.rindex(b',"crc32"')] + b"}") for one in (line, again))
+    assert first.trial != second.trial
+    assert all(one is other for one, other in zip(*(one.details["subtasks"] for one in (first, second)), strict=True))
+    # What equals for Python is another text.
+    odd = replace(first, details={"subtasks": [{"task": SUBTASKS[0], "success": 1, "steps": 60.0}, 10**400, [None]]})
+    read = EpisodeRecord.from_line(json.dumps(odd.to_json()).encode())
+    assert repr(read.details) == repr(odd.details)
 
 
 def test_every_field_is_documented() -> None:

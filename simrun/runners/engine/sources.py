@@ -112,7 +112,7 @@ class PlanSource(JobSource):
         self._todo: dict[Stage, list[Job]] = {}
         for protocol in plan.protocols:
             for checkpoint in plan.checkpoints():
-                jobs = [job for job in plan.jobs(protocol, checkpoint) if job.key not in done]
+                jobs = list(plan.jobs(protocol, checkpoint, done))
                 if jobs:
                     self._todo[Stage(protocol.name, checkpoint)] = jobs
 
