@@ -27,7 +27,7 @@ def start(out: Path) -> subprocess.Popen[bytes]:
 
 
 def complete(out: Path) -> None:
-    done = subprocess.run([*COMMAND, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=120)
+    done = subprocess.run([*COMMAND, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=300)
     assert done.returncode == 0, done.stderr
 
 
