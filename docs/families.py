@@ -24,7 +24,8 @@ def short_table() -> str:
     """A line a family: how it is reached, where it runs, on which benchmarks, how many printed scores are known."""
     lines = ["| family | `--ckpt` | runs in | on | scores |", "| --- | --- | --- | --- | --- |"]
     for family in sorted(families().values(), key=lambda family: family.title.lower()):
-        reached = f"`{family.dialect}://`" if family.dialect else "a folder, `hf://`" if family.kind else "not yet"
+        folder = "a folder, `hf://`" if family.kind and not family.unsupported else "its conventions alone"
+        reached = f"`{family.dialect}://`" if family.dialect else folder
         built = (
             f"`simrun setup {family.name}`" if family.is_built_here else "its authors' server" if family.server else ""
         )
