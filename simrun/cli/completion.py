@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
+from textwrap import shorten
 from typing import Any
 
 from simrun.errors import SimrunError
 
 Offer = tuple[str, str]
 """A word, and what it means."""
+
+_LONGEST_MEANING = 60
 
 
 def listed(value: str | Sequence[str] | None) -> list[str]:
@@ -22,13 +25,20 @@ def listed(value: str | Sequence[str] | None) -> list[str]:
 
 
 def quiet(complete: Callable[[Any, str], Iterator[Offer]]) -> Callable[[Any, str], list[Offer]]:
-    """Complete what follows the last comma; offer nothing where looking for names fails."""
+    """Complete what follows the last comma; offer nothing where looking for names fails.
+
+    What a word means is cut to a line: fish takes every further line for another word.
+    """
 
     @wraps(complete)
     def offered(ctx: Any, incomplete: str) -> list[Offer]:
         before, comma, last = incomplete.rpartition(",")
         try:
-            return [(before + comma + word, what) for word, what in complete(ctx, last) if word.startswith(last)]
+            return [
+                (before + comma + word, shorten(what, _LONGEST_MEANING, placeholder=" ..."))
+                for word, what in complete(ctx, last)
+                if word.startswith(last)
+            ]
         except SimrunError:
             return []
 

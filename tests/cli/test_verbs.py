@@ -117,6 +117,19 @@ def test_a_shell_completes_names(line: str, offered: str, withheld: str) -> None
     assert withheld not in answered
 
 
+def test_what_a_word_means_is_one_line() -> None:
+    asked = {
+        "_SIMRUN_COMPLETE": "complete_fish",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_TYPER_COMPLETE_ARGS": "simrun --bench libero_10 -p convention=open",
+    }
+    code = "from simrun.cli.app import app; app(prog_name='simrun')"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True)
+    lines = done.stdout.strip().splitlines()
+    assert len(lines) > 3
+    assert all(line.startswith("convention=open") for line in lines), lines
+
+
 def test_the_help_has_three_groups_and_the_five_that_everybody_needs_come_first() -> None:
     command = typer.main.get_command(app)
     panels: dict[str, list[str]] = {}
