@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,20 @@ class Rate:
 
 
 class Stopwatch(SilentDisplay):
-    """Notes every inference and every record, and stops the run ``seconds`` after its first inference."""
+    """Notes every inference and every record, and stops the run ``seconds`` after the first that is noted.
 
-    def __init__(self, seconds: float) -> None:
+    Args:
+        seconds: how long.
+        ready: says whether inferences are noted by now.
+    """
+
+    def __init__(self, seconds: float, ready: Callable[[], bool] = lambda: True) -> None:
         super().__init__()
         self.records: list[EpisodeRecord] = []
         self.remarks: list[str] = []
         self.workers: int | None = None
         self._seconds = seconds
+        self._ready = ready
         self._inferences: list[tuple[float, int, float]] = []
 
     def finished(self, record: EpisodeRecord) -> None:
@@ -54,7 +61,8 @@ class Stopwatch(SilentDisplay):
     def inferred(self, batch: int, seconds: float) -> None:
         """Note the moment."""
         super().inferred(batch, seconds)
-        self._inferences.append((time.monotonic(), batch, seconds))
+        if self._inferences or self._ready():
+            self._inferences.append((time.monotonic(), batch, seconds))
 
     def measured(self, bottleneck: str, workers: int) -> None:
         """Keep the number."""
@@ -82,17 +90,25 @@ class Stopwatch(SilentDisplay):
         return Rate(chunks / span, chunks / len(counted), busy / span, len(self.records), self.workers, self.remarks)
 
 
-def timed_run(policy: Policy, bench: str, seconds: float, warm_up: float, **options: Any) -> Rate:
+def timed_run(
+    policy: Policy,
+    bench: str,
+    seconds: float,
+    warm_up: float,
+    ready: Callable[[], bool] = lambda: True,
+    **options: Any,
+) -> Rate:
     """Evaluate a policy for so long; there must be more episodes than fit into the time.
 
     Args:
         policy: the policy; it stays open.
         bench: the benchmark.
-        seconds: how long, from the first inference.
+        seconds: how long, from the first inference for which the run was ready.
         warm_up: seconds after the first inference that are not counted: workers still start in them.
+        ready: says whether the time begins by now.
         options: fields of `SweepConfig`.
     """
-    watch = Stopwatch(seconds)
+    watch = Stopwatch(seconds, ready)
     with tempfile.TemporaryDirectory() as folder:
         try:
             evaluate(policy, bench, out=Path(folder) / "run", display=watch, **options)

@@ -4,10 +4,11 @@
     python benchmarks/worker_counts.py --report results.json
 
 The policy sleeps for each inference, whatever its batch, as a network on a graphics card does; ``--batch 1`` makes it
-serve one observation after the other. Each number of workers runs for ``--seconds`` after its first inference; the
+serve one observation after the other. Each number of workers runs for ``--seconds`` after each of them has begun; the
 run without a number for five times as long, and the same stretch at its end counts, when it has chosen.
-Results are added to ``--json`` after each run, so that a session that is cut short loses one run. ``--report`` prints
-the table of docs/performance.md. A benchmark other than tabletop needs its data files and its interpreter.
+Results are added to ``--json`` after each run, and what is there already is not measured again, so that the same
+command goes on where a session was cut short. ``--report`` prints the table of docs/performance.md. A
+benchmark other than tabletop needs its data files and its interpreter.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ class Thinker(Policy):
         self.spec = PolicySpec("thinker", CHUNK, max_batch_size=max_batch, device="python")
         self._chunk = np.tile(actions.neutral_action(), (CHUNK, 1))
         self._seconds = seconds
+        self.slots: set[int] = set()
 
     def infer(self, observations: Sequence[Observation]) -> np.ndarray:
         """The neutral action, again and again."""
+        self.slots.update(seen.slot for seen in observations)
         time.sleep(self._seconds)
         return np.repeat(self._chunk[None], len(observations), axis=0)
 
@@ -56,6 +59,7 @@ def measure(options: argparse.Namespace, think: float, count: int | None) -> dic
         options.benchmark,
         seconds,
         seconds - counted,
+        lambda: count is None or len(policy.slots) >= count,
         workers=count,
         policy_seeds=_SEEDS,
         **({"tasks": options.tasks} if options.tasks else {}),
@@ -107,6 +111,9 @@ def main() -> None:
     for think in options.think:
         for count in (None, *options.counts):
             rows = json.loads(options.json.read_text()) if options.json.exists() else []
+            wanted = {"benchmark": options.benchmark, "think": think, "batch": options.batch, "workers": count}
+            if any(wanted.items() <= row.items() for row in rows):
+                continue
             rows.append(measure(options, think, count))
             options.json.write_text(json.dumps(rows, indent=1))
             print(json.dumps(rows[-1]), flush=True)
