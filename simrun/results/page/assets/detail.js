@@ -10,6 +10,40 @@ function film(episode) {
     h("code", {}, `simrun replay RUN ${episode.id} --video one.mp4`)));
 }
 
+/** Number of an episode -> its film, small; kept, because beside a run the page is drawn again and again. */
+const thumbnails = new Map();
+
+const nearby = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    nearby.unobserve(target);
+    target.src = (frozen ? frozen[`episode/${target.dataset.number}`].video : `video/${target.dataset.number}`) || "";
+  }
+});
+
+/** The film of an episode, standing at its end, where a failure shows; null where none was made. */
+function thumbnail(number) {
+  if (!(episodes.columns.film?.[number] & 1)) return null;
+  if (!thumbnails.has(number)) {
+    const video = h("video", { preload: "metadata", playsinline: true, tabindex: "-1", "aria-hidden": "true", "data-number": number });
+    video.muted = true;
+    video.addEventListener("loadedmetadata", () => toEnd(video));
+    nearby.observe(video);
+    thumbnails.set(number, video);
+  }
+  return thumbnails.get(number);
+}
+
+const toEnd = (video) => { video.pause(); video.currentTime = Math.max(0, (video.duration || 0) - 0.02); };
+
+/** A button that opens an episode; its film, if there is one, runs under the pointer. */
+function filmButton(number, text, properties) {
+  const video = thumbnail(number);
+  if (!video) return h("button", { type: "button", ...properties }, text);
+  const run = () => { video.currentTime = 0; video.play().catch(() => {}); };
+  return h("button", { type: "button", class: "thumb", onpointerenter: run, onpointerleave: () => toEnd(video), ...properties }, video);
+}
+
 function titleOf(episode) {
   return `${episode.task}, trial ${episode.trial}${episode.seed ? `, seed ${episode.seed}` : ""}${episode.wording ? `, wording ${episode.wording}` : ""}`;
 }

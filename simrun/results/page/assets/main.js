@@ -39,7 +39,7 @@ function refresh() {
     quietly(news ? render : fillEpisodes);
     return;
   }
-  if (typing || main.querySelector("details[open]") || document.getSelection()?.toString()) return;
+  if (typing || main.querySelector("details[open], .thumb:hover") || document.getSelection()?.toString()) return;
   if (state.tab !== "compare") quietly(render); else if (performance.now() > compareAgain) fillComparison();
 }
 

@@ -179,10 +179,10 @@ function hardestTask(protocol) {
 
 function groupCard(group) {
   return h("article", { class: "group" }, h("div", { class: "muted small" }, group.task), h("h3", {}, group.value),
-    h("div", {}, h("span", { class: "big" }, group.rate), ` ${group.count} of ${group.n} `, h("span", { class: "muted small" }, group.between)),
-    h("div", { class: "films" }, group.films.map((number, index) =>
-      h("button", { type: "button", onclick: () => openEpisode(number, group.films), "aria-label": `Look at failure ${index + 1} of ${group.task}: ${group.value}` }, `▶ ${index + 1}`)),
-      h("button", { type: "button", class: "quiet", onclick: () => showEpisodes({ members: group.members }) }, "all of them")));
+    h("div", { class: "line" }, h("span", {}, h("span", { class: "big" }, group.rate), ` ${group.count} of ${group.n} `, h("span", { class: "muted small" }, group.between)),
+      h("button", { type: "button", class: "quiet", onclick: () => showEpisodes({ members: group.members }) }, "all of them ›")),
+    group.films.length ? h("div", { class: "films" }, group.films.map((number, index) =>
+      filmButton(number, `▶ ${index + 1}`, { onclick: () => openEpisode(number, group.films), "aria-label": `Look at failure ${index + 1} of ${group.task}: ${group.value}` }))) : null);
 }
 
 // --- compare --------------------------------------------------------------------------------------------------
