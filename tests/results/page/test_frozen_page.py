@@ -165,6 +165,7 @@ def test_in_a_browser(make_run: MakeRun, videos: str) -> None:
         browser.run("document.querySelector('#comparison tbody tr').click()")
         browser.wait_until("document.getElementById('detail').open")
         assert "recorded" in browser.run("return document.getElementById('parting').textContent")
+        assert "null" not in browser.run("return document.getElementById('detail').textContent")
 
         # Two films run in step, whether or not where they part is part of the file.
         browser.run("openPair(arguments[0], arguments[1])", 7, other)

@@ -179,11 +179,11 @@ async function openPair(a, b) {
     target.chart = chart;
   }
   detail.step = null;
-  detail.toggle = films.length ? play : null;
+  detail.toggle = films.length || chart ? play : null;
   const begin = found.actions || 0;
-  detail.replaceChildren(dialogHead(titleOf(first)), h("p", { id: "parting" }, sentence),
+  detail.replaceChildren(...[dialogHead(titleOf(first)), h("p", { id: "parting" }, sentence),
     h("div", { class: "detail sidebyside" }, side(first, videos[0]), side(second, videos[1])),
-    films.length ? h("div", { class: "player" }, button, scrub, at) : null, chart);
+    detail.toggle && h("div", { class: "player" }, button, scrub, at), chart].filter(Boolean));
   tell(begin);
   if (!detail.open) detail.showModal();
   for (const video of films) video.addEventListener("loadedmetadata", () => show(begin), { once: true });

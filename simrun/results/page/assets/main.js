@@ -40,7 +40,8 @@ function refresh() {
     return;
   }
   if (typing || main.querySelector("details[open], .thumb:hover") || document.getSelection()?.toString()) return;
-  if (state.tab !== "compare") quietly(render); else if (performance.now() > compareAgain) fillComparison();
+  if (state.tab !== "compare" || comparable().length !== compareOffered) quietly(render);
+  else if (performance.now() > compareAgain) fillComparison();
 }
 
 // --- theme and keys -------------------------------------------------------------------------------------------

@@ -187,10 +187,13 @@ function groupCard(group) {
 
 // --- compare --------------------------------------------------------------------------------------------------
 
-let compared = 0, compareAgain = 0;
+let compared = 0, compareAgain = 0, compareOffered = 0;
+
+const comparable = () => overview.cells.map((cell, index) => [cell, index]).filter(([cell]) => cell.n);
 
 function renderCompare() {
-  const cells = overview.cells.map((cell, index) => [cell, index]).filter(([cell]) => cell.n);
+  const cells = comparable();
+  compareOffered = cells.length;
   if (cells.length < 2) return [card("Compare", h("p", { class: "muted" }, "Two candidates with episodes are needed."))];
   if (!state.pair.every((index) => overview.cells[index]?.n)) state.pair = [cells[0][1], cells[1][1]];
   const choices = cells.map(([cell, index]) => [index, overview.protocols.length > 1 ? `${nameOf(cell)}, ${cell.protocol}` : nameOf(cell)]);
