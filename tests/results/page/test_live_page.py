@@ -229,8 +229,8 @@ def test_beside_a_real_run(tmp_path: Path) -> None:
             assert run.wait(60) == 0
             # Failures are seen at a glance, each at its end.
             browser.press("2")
-            ends = "[...document.querySelectorAll('.thumb video')].filter((one) => one.currentTime > one.duration - 0.1)"
-            browser.wait_until(f"{ends}.length >= 3", 30)
+            films = "[...document.querySelectorAll('.thumb video')]"
+            browser.wait_until(f"{films}.filter((one) => one.currentTime > one.duration - 0.1).length >= 3", 30)
 
             # Two candidates, and where they part.
             browser.press("3")

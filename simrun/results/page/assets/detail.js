@@ -2,7 +2,7 @@
 
 const FILM_RATE = 20;
 const detail = document.getElementById("detail");
-detail.addEventListener("close", () => { for (const video of detail.querySelectorAll("video")) video.pause(); detail.replaceChildren(); });
+detail.addEventListener("close", () => { if (detail.open) return; for (const video of detail.querySelectorAll("video")) video.pause(); detail.replaceChildren(); });
 
 function film(episode) {
   if (episode.video) return h("video", { src: episode.video, controls: true, preload: "metadata", playsinline: true });
