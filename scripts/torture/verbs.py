@@ -22,6 +22,7 @@ LONG = 150
 """Seconds that a verb may take which starts processes."""
 
 
+PLOT = "{plot}"
 PLOTS = ("steps", "box", "tasks", "stages", "forest")
 SCORES = f"{RUN}/scores/scores.csv"
 ONE = ("--tasks", "reach_*", "--quiet", "--workers", "1")
@@ -113,7 +114,7 @@ class Verbs:
             "slurm status": ["slurm", "status", RUN],
             "replay:RUN": ["inspect", f"replay:{RUN}"],
             "verify BUNDLE": ["verify", f"{OUT}/hurt.simrun.tar.gz", "--episodes", "1"],
-            **{f"plot {kind}": ["plot", RUN, "--kind", kind, "-o", f"{OUT}/plot.png"] for kind in PLOTS},
+            "plot": ["plot", RUN, "--kind", PLOT, "-o", f"{OUT}/plot.png"],
             "plot scatter": [
                 "plot",
                 RUN,
@@ -200,6 +201,7 @@ class Verbs:
         else:
             hurt(self._copy, draw)
         words = [word.replace(RUN, str(self._copy)).replace(OUT, str(self._out)) for word in line]
+        words = [draw.choice(PLOTS) if word == PLOT else word for word in words]
         if long:
             (self._copy / "sweep.toml").write_text(CONFIGURATION)
             return f"simrun {name}", isolated(lambda: _begun_and_ended(words), LONG)
