@@ -12,11 +12,15 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from simrun.envs.machine.processes import dying_with_parent
 from simrun.envs.machine.regular_files import open_regular
 from simrun.errors import DependencyError, JournalError
 
 Frame = npt.NDArray[np.uint8]
 """A picture, uint8 ``[height, width, 3]``, RGB."""
+
+_LONGEST_EDGE = 16_384
+_LONGEST_COMPLAINT = 100_000
 
 SHOWN = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "28", "-preset", "veryfast", "-movflags", "+faststart")
 """For people: small, and every browser plays it; colours are approximate, sizes must be even."""
@@ -105,7 +109,7 @@ class VideoFile:
             self._partial.parent.mkdir(parents=True, exist_ok=True)
             self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the encoder)
             self._encoder = subprocess.Popen(
-                [self._ffmpeg, "-y", "-loglevel", "error", *source, *target],
+                dying_with_parent([self._ffmpeg, "-y", "-loglevel", "error", *source, *target]),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=self._complaints,
@@ -141,16 +145,24 @@ def read_frames(path: Path, height: int, width: int) -> Iterator[Frame]:
         open_regular(path).close()
     except (OSError, ValueError) as error:
         raise JournalError(f"the video {path} cannot be read: {error}") from None
+    if not all(type(edge) is int and 0 < edge <= _LONGEST_EDGE for edge in (height, width)):
+        raise JournalError(f"the video {path} cannot be read: no camera has {height!r:.20} x {width!r:.20} pixels")
     # Told what it is: a playlist by that name could make ffmpeg read other files and addresses.
     source = ["-protocol_whitelist", "file", "-f", "mp4", "-i", f"file:{path}"]
     command = [_ffmpeg(), "-loglevel", "error", *source, "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
     size = height * width * 3
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as decoder:
+    # Complaints go into a file: a pipe that nobody empties would hold the decoder up.
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(dying_with_parent(command), stdout=subprocess.PIPE, stderr=complaints) as decoder,
+    ):
         assert decoder.stdout is not None
-        assert decoder.stderr is not None
         while len(data := decoder.stdout.read(size)) == size:
             yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
-        complaint = decoder.stderr.read().decode(errors="replace").strip().splitlines()
+        decoder.stdout.close()
+        decoder.wait()
+        complaints.seek(0)
+        complaint = complaints.read(_LONGEST_COMPLAINT).decode(errors="replace").strip().splitlines()
     if decoder.returncode:
         raise JournalError(f"the video {path} cannot be read: {complaint[-1] if complaint else 'it is damaged'}")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 RUNNER = "SIMRUN_RUNNER"
@@ -61,6 +63,22 @@ def die_with_parent() -> None:
             os.kill(int(runner), 0)
         except ProcessLookupError:
             os._exit(1)
+
+
+def dying_with_parent(command: Sequence[str]) -> list[str]:
+    """A foreign program's command, so that the system kills it when its starter ends, even while it is stopped.
+
+    By util-linux's ``setpriv``, which every Debian and Red Hat has; elsewhere the command as it is.
+    """
+    return [*_setpriv(), *command]
+
+
+@cache
+def _setpriv() -> tuple[str, ...]:
+    found = shutil.which("setpriv")
+    prefix = () if found is None else (found, "--pdeathsig", "KILL")
+    # Busybox has one that does not know of it.
+    return prefix if prefix and ask([*prefix, "true"]).ok else ()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +46,40 @@ def test_a_program_that_is_not_there_is_an_answer_too(tmp_path: Path) -> None:
 def test_a_program_gets_no_input_and_its_bytes_may_be_anything() -> None:
     answer = ask([sys.executable, "-c", "import sys; sys.stdout.buffer.write(b'\\xff' + sys.stdin.buffer.read())"])
     assert answer.output == "\ufffd"
+
+
+PARENT = """
+import subprocess
+from simrun.envs.machine.processes import dying_with_parent
+process = subprocess.Popen(dying_with_parent(["sleep", "100"]))
+print(process.pid, flush=True)
+process.wait()
+"""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs util-linux's setpriv")
+def test_a_foreign_program_ends_with_its_starter_even_while_it_is_stopped() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    with parent.stdout as said:
+        pid = int(said.readline())
+    running = Path(f"/proc/{pid}/cmdline")
+    ends = time.monotonic() + 20
+    while b"sleep" not in running.read_bytes().split(b"\0")[0]:
+        assert time.monotonic() < ends
+    os.kill(pid, signal.SIGSTOP)
+    parent.kill()
+    parent.wait()
+    while _alive(pid):
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def test_signals_without_a_known_cause_have_their_names() -> None:
