@@ -126,7 +126,7 @@ def malformed(
         often["opening of a conversation"] = conversations.opening
         often |= {dialect: partial(answers.trial, dialect) for dialect in ANSWERING}
         often |= {name: partial(folders.trial, name) for name in folders.subjects}
-        often["strange paths"] = verbs.strange_path
+        often |= {"strange paths": verbs.strange_path, "strange numbers": verbs.strange_number}
         often |= {f"simrun {name}": partial(verbs.trial, name) for name in verbs.lines}
         rarely = {f"simrun {name}": partial(verbs.trial, name) for name in verbs.long_lines}
         often, rarely = ({k: v for k, v in named.items() if only in k} for named in (often, rarely))

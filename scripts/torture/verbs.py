@@ -83,6 +83,87 @@ PATHS = (
 )
 """Command lines in which one path is strange."""
 
+_PLANNED = f"slurm --array 2 --dry-run -- {_ONE} --ckpt scripted:zero --out {{out}}/run"
+_TWO = "select --bench tabletop --ckpt scripted:zero --ckpt scripted:random -t reach_red --out {out}/x -q --workers 1"
+_WATCHED = "watch {run}/checkpoints --bench tabletop --once --settle 0 --out {out}/x --quiet --workers 1 --tasks none"
+NUMBERS = (
+    *(f"power --half-width 5 {option} {{n}}" for option in ("--half-width", "--rate", "--level")),
+    *(
+        f"power --against 60 {option} {{n}}"
+        for option in ("--against", "--rate", "--discordance", "--power", "--seeds")
+    ),
+    *(
+        f"power --length 3 --against 4 {option} {{n}}"
+        for option in ("--length", "--correlation", "--best-of", "--power")
+    ),
+    *(f"power --margin 3 --seeds 2 {option} {{n}}" for option in ("--margin", "--own-share", "--best-of", "--level")),
+    *(f"table {{run}} {option} {{n}}" for option in ("--level", "--episodes-per-task")),
+    "serve scripted:zero --bench tabletop --port {n}",
+    "serve scripted:zero --bench tabletop --port 0 --max-batch {n}",
+    "serve scripted:zero --bench tabletop --port 0 --seed {n}",
+    "serve scripted:zero --bench tabletop --port 0 -x k={n}",
+    "view {run} --port {n}",
+    "replay {run} EPISODE --policy-seed {n}",
+    "verify tabletop --episodes {n}",
+    *(
+        f"{_PLANNED} {option} {{n}}"
+        for option in ("--seeds", "--policy-seeds", "--episodes", "--max-batch", "--max-wait")
+    ),
+    *(f"{_PLANNED} {option} {{n}}" for option in ("--retries", "--recycle", "--timeout", "--workers", "--replicas")),
+    *(
+        f"{_PLANNED} {option}{{n}}"
+        for option in ("--set max_steps=", "-x k=", "-x delay=", "-x ensemble=", "--episodes 0:")
+    ),
+    *(
+        f"{_PLANNED} {option}{{n}}"
+        for option in ("--perturb camera:", "--perturb noise:", "--episodes ::", "--set trials=")
+    ),
+    *(
+        f"slurm {option} {{n}} {_PLANNED[6:]}"
+        for option in ("--array", "--at-once", "--cpus-per-task", "--notice", "--lease")
+    ),
+    *(f"{_TWO} {option} {{n}}" for option in ("--budget", "--confidence")),
+    *(
+        f"{_WATCHED} {option} {{n}}"
+        for option in ("--budget", "--confidence", "--patience", "--keep-last", "--interval")
+    ),
+    *(f"{_WATCHED} {option} {{n}}" for option in ("--settle", "--idle", "--time", "--timeout")),
+)
+"""Command lines in which one number is strange."""
+
+_STRANGE = (
+    *(
+        "nan",
+        "inf",
+        "-inf",
+        "0",
+        "-0.0",
+        "-1",
+        "1e308",
+        "1e-320",
+        "1e400",
+        str(10**18),
+        str(10**30),
+        "9" * 5000,
+        "0x10",
+    ),
+    *(
+        "1_000",
+        "\u0663",
+        "1.5",
+        "",
+        " ",
+        "99.999999999999999",
+        "100",
+        "50",
+        "1e-9",
+        "2147483648",
+        "65536",
+        "true",
+        "4097",
+    ),
+)
+
 
 class Verbs:
     """Every verb that reads run folders.
@@ -181,6 +262,21 @@ class Verbs:
             words.append(word)
         words = [self._episode if word == "EPISODE" else word for word in words]
         return "strange paths", isolated(lambda: _begun_and_ended(words), LONG)
+
+    def strange_number(self, draw: random.Random) -> tuple[str, str]:
+        """Name a number on a command line that nobody means."""
+        for path in (self._out, self._copy):
+            shutil.rmtree(path, ignore_errors=True)
+        self._out.mkdir()
+        shutil.copytree(self._run, self._copy)
+        _bring(self._copy, "checkpoints")
+        number = draw.choice(_STRANGE)
+        words = draw.choice(NUMBERS).split()
+        words = [
+            word.replace(OUT, str(self._out)).replace(RUN, str(self._copy)).replace("{n}", number) for word in words
+        ]
+        words = [self._episode if word == "EPISODE" else word for word in words]
+        return "strange numbers", isolated(lambda: _begun_and_ended(words), LONG)
 
     def trial(self, name: str, draw: random.Random) -> tuple[str, str]:
         """Hurt one thing and call a verb; returns its name and what became of it."""
