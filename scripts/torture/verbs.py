@@ -83,51 +83,29 @@ PATHS = (
 )
 """Command lines in which one path is strange."""
 
-_PLANNED = f"slurm --array 2 --dry-run -- {_ONE} --ckpt scripted:zero --out {{out}}/run"
-_TWO = "select --bench tabletop --ckpt scripted:zero --ckpt scripted:random -t reach_red --out {out}/x -q --workers 1"
-_WATCHED = "watch {run}/checkpoints --bench tabletop --once --settle 0 --out {out}/x --quiet --workers 1 --tasks none"
-NUMBERS = (
-    *(f"power --half-width 5 {option} {{n}}" for option in ("--half-width", "--rate", "--level")),
-    *(
-        f"power --against 60 {option} {{n}}"
-        for option in ("--against", "--rate", "--discordance", "--power", "--seeds")
-    ),
-    *(
-        f"power --length 3 --against 4 {option} {{n}}"
-        for option in ("--length", "--correlation", "--best-of", "--power")
-    ),
-    *(f"power --margin 3 --seeds 2 {option} {{n}}" for option in ("--margin", "--own-share", "--best-of", "--level")),
-    *(f"table {{run}} {option} {{n}}" for option in ("--level", "--episodes-per-task")),
-    "serve scripted:zero --bench tabletop --port {n}",
-    "serve scripted:zero --bench tabletop --port 0 --max-batch {n}",
-    "serve scripted:zero --bench tabletop --port 0 --seed {n}",
-    "serve scripted:zero --bench tabletop --port 0 -x k={n}",
-    "view {run} --port {n}",
-    "replay {run} EPISODE --policy-seed {n}",
-    "verify tabletop --episodes {n}",
-    *(
-        f"{_PLANNED} {option} {{n}}"
-        for option in ("--seeds", "--policy-seeds", "--episodes", "--max-batch", "--max-wait")
-    ),
-    *(f"{_PLANNED} {option} {{n}}" for option in ("--retries", "--recycle", "--timeout", "--workers", "--replicas")),
-    *(
-        f"{_PLANNED} {option}{{n}}"
-        for option in ("--set max_steps=", "-x k=", "-x delay=", "-x ensemble=", "--episodes 0:")
-    ),
-    *(
-        f"{_PLANNED} {option}{{n}}"
-        for option in ("--perturb camera:", "--perturb noise:", "--episodes ::", "--set trials=")
-    ),
-    *(
-        f"slurm {option} {{n}} {_PLANNED[6:]}"
-        for option in ("--array", "--at-once", "--cpus-per-task", "--notice", "--lease")
-    ),
-    *(f"{_TWO} {option} {{n}}" for option in ("--budget", "--confidence")),
-    *(
-        f"{_WATCHED} {option} {{n}}"
-        for option in ("--budget", "--confidence", "--patience", "--keep-last", "--interval")
-    ),
-    *(f"{_WATCHED} {option} {{n}}" for option in ("--settle", "--idle", "--time", "--timeout")),
+_SWEPT = f"-- {_ONE} --ckpt scripted:zero --out {{out}}/run"
+_NUMBERED = {
+    "power --half-width 5": "--half-width --rate --level",
+    "power --against 60": "--against --rate --discordance --power --seeds",
+    "power --length 3 --against 4": "--length --correlation --best-of --power",
+    "power --margin 3 --seeds 2": "--margin --own-share --best-of --level",
+    "table {run}": "--level --import-episodes",
+    "serve scripted:zero --bench tabletop --port 0": "--port --max-batch --seed",
+    "view {run}": "--port",
+    "replay {run} EPISODE": "--policy-seed",
+    f"slurm --dry-run --array 2 {{}} {_SWEPT}": "--array --at-once --cpus-per-task --notice --lease",
+    f"slurm --dry-run --array 2 {_SWEPT} {{}}": "--seeds --policy-seeds --episodes --max-batch --max-wait --retries "
+    "--recycle --timeout --workers --replicas --video --set=max_steps= --set=trials= --exec=k= --exec=delay= "
+    "--exec=ensemble= --episodes=0: --episodes=:: --perturb=camera: --perturb=noise: --perturb=light:",
+    "select --bench tabletop --ckpt scripted:zero -t reach_red --out {out}/x -q --workers 1": "--budget --confidence",
+    "watch {out} --bench tabletop --once --settle 0 --out {run}/x --quiet": "--budget --confidence --patience "
+    "--keep-last --interval --settle --idle --time --timeout",
+}
+NUMBERS = tuple(
+    # The option stands at the end, or where the line says.
+    (line if "{}" in line else f"{line} {{}}").replace("{}", option + ("" if option[-1] in "=:" else " ") + "{n}")
+    for line, options in _NUMBERED.items()
+    for option in options.split()
 )
 """Command lines in which one number is strange."""
 
