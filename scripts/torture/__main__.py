@@ -77,7 +77,9 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
-    parser.add_argument("--only", default="", help="of the kinds of inputs, those with this in their names")
+    parser.add_argument(
+        "--only", default="", help="of the kinds of inputs, those with this in their names; commas separate"
+    )
     parser.add_argument("--part", type=part, default=(0, 1), help="I/N: of N processes side by side, this one's share")
     parser.add_argument("--wholes", type=Path, help="keep the undisturbed sweeps here, for the next call of this part")
     parser.add_argument("--state", type=Path, help="one line a trial; goes on behind the last one")
@@ -129,7 +131,9 @@ def malformed(
         often |= {"strange paths": verbs.strange_path, "strange numbers": verbs.strange_number}
         often |= {f"simrun {name}": partial(verbs.trial, name) for name in verbs.lines}
         rarely = {f"simrun {name}": partial(verbs.trial, name) for name in verbs.long_lines}
-        often, rarely = ({k: v for k, v in named.items() if only in k} for named in (often, rarely))
+        often, rarely = (
+            {k: v for k, v in named.items() if any(word in k for word in only.split(","))} for named in (often, rarely)
+        )
         # Each of the rare ones has a turn before any has its second.
         turns = [*often.values(), *rarely.values(), *(list(often.values()) * (RARE - 1))]
         if not turns:

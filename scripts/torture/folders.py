@@ -424,7 +424,7 @@ def _write_texts(folder: Path) -> None:
     (folder / "words.csv").write_text("task,trial,instruction\nreach_red,0,go\nreach_blue,,reach\n")
     (folder / "scores.csv").write_text("checkpoint,loss\nepoch_1,0.5\nepoch_2,0.25\n")
     (folder / "sweep.toml").write_text(
-        'bench = ["tabletop"]\nckpt = ["scripted:zero"]\nseeds = [0, 1]\nepisodes = "0:2"\n'
+        'bench = ["tabletop"]\nckpt = ["scripted:zero"]\nseeds = [0]\nepisodes = "0:2"\n'
     )
     line = json.dumps({"event": "started", "checkpoint": "a", "digest": "1", "time": "now"})
     (folder / "watch.jsonl").write_text(f"{line}\n" * 3)

@@ -114,7 +114,9 @@ class Store:
 
 
 def _write_parquet(table: Any, path: Path) -> None:
-    _import("pyarrow.parquet").write_table(table, path, compression="zstd")
+    # Opened here, because Arrow takes no name that is no UTF-8.
+    with path.open("wb") as file:
+        _import("pyarrow.parquet").write_table(table, file, compression="zstd")
 
 
 def _write_csv(table: Any, path: Path) -> None:
@@ -126,7 +128,8 @@ def _write_csv(table: Any, path: Path) -> None:
         if pyarrow.types.is_string(field.type):
             guarded = [None if text is None else spreadsheet_text(text) for text in table[field.name].to_pylist()]
             table = table.set_column(index, field.name, pyarrow.array(guarded, pyarrow.string()))
-    _import("pyarrow.csv").write_csv(table, path)
+    with path.open("wb") as file:
+        _import("pyarrow.csv").write_csv(table, file)
 
 
 def _write_lines(table: Any, path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,15 @@ def test_plans_for_lengths_seeds_margins_and_the_best_of_several() -> None:
     assert states(call("power", "--rate", "80", "--margin", "5"))[0] == wanted(0.05, math.sqrt(2 * 0.16))
     with pytest.raises(UsageError, match="is of a success rate"):
         call("power", "--length", "3.5", "--half-width", "5")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+def test_a_name_that_is_no_utf8_is_exported_to(make_run: MakeRun, tmp_path: Path, ending: str) -> None:
+    pytest.importorskip("pyarrow")
+    run = make_run(list(chains(0.85, 3, executions=["full"])))
+    file = tmp_path / os.fsdecode(f"b\xff.{ending}".encode("latin-1"))
+    call("results", run, "--export", file)
+    assert file.stat().st_size > 100
 
 
 def test_no_spreadsheet_takes_a_name_for_a_formula(make_run: MakeRun, tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ LARGEST_ENUMERATION = 500
 
 _NUISANCE = np.concatenate([np.linspace(0.002, 0.05, 12), np.linspace(0.07, 0.93, 40), np.linspace(0.95, 0.998, 12)])
 _LOOK_AHEAD = 12
+_LARGEST_SUM = 20_000
+"""States up to which McNemar's power is summed; beyond it the approximation is within 1%."""
+
+_MOST_EPISODES = 1e12
 
 
 def episodes_for_half_width(half_width: float, *, rate: float = 0.5, level: float = LEVEL) -> int:
@@ -98,7 +102,7 @@ def episodes_for_difference(rate_a: float, rate_b: float, *, power: float = 0.8,
     middle = (rate_a + rate_b) / 2
     spread = _z(0.5 + level / 2) * math.sqrt(2 * middle * (1 - middle))
     spread += _z(power) * math.sqrt(rate_a * (1 - rate_a) + rate_b * (1 - rate_b))
-    guess = math.ceil((spread / difference) ** 2)
+    guess = _counted((spread / difference) ** 2)
     if guess > LARGEST_ENUMERATION:
         return guess
     short, enough = max(1, int(0.7 * guess)), max(4, int(1.3 * guess) + 2)
@@ -125,8 +129,18 @@ def states_for_paired_difference(
     if not difference <= share <= min(1.0, rate_a + rate_b, 2 - rate_a - rate_b) + 1e-12:
         raise UsageError(f"rates {rate_a:g} and {rate_b:g} do not allow a discordance of {share:g}")
     spread = _z(0.5 + level / 2) * math.sqrt(share) + _z(power) * math.sqrt(max(0.0, share - difference**2))
-    guess = (spread / difference) ** 2
-    return _smallest(lambda n: mcnemar_power(n, rate_a, rate_b, share, level), power, max(1, int(0.8 * guess)))
+    guess = _counted((spread / difference) ** 2)
+    if guess > _LARGEST_SUM:
+        return guess
+
+    def power_of(n: int) -> float:
+        return mcnemar_power(n, rate_a, rate_b, share, level)
+
+    start = max(1, int(0.8 * guess))
+    if guess > LARGEST_ENUMERATION:
+        # One by one it would take minutes; the teeth of the saw are small by now.
+        start = max(start, _fewest(lambda n: power_of(n) >= power, start, int(1.1 * guess)) - 2 * _LOOK_AHEAD)
+    return _smallest(power_of, power, start)
 
 
 def states_for_mean_difference(
@@ -144,11 +158,11 @@ def states_for_mean_difference(
     Raises:
         UsageError: a number outside its range.
     """
-    if difference <= 0 or deviation <= 0:
+    if not (difference > 0 and deviation > 0):
         raise UsageError("a difference to be found, and its deviation, must be positive")
     _check_power(power)
     tail = (1 - level) / comparisons
-    return math.ceil(((_z(1 - tail / 2) + _z(power)) * deviation / difference) ** 2)
+    return _counted(((_z(1 - tail / 2) + _z(power)) * deviation / difference) ** 2)
 
 
 def states_for_margin(margin: float, deviation: float, *, power: float = 0.8, level: float = LEVEL) -> int:
@@ -211,8 +225,15 @@ def _fewest(suffices: Callable[[int], bool], short: int = 0, enough: int = 1) ->
         enough: where to begin; doubled until it suffices.
     """
     while not suffices(enough):
+        _counted(2.0 * enough)
         short, enough = enough, 2 * enough
     return bisect_left(range(enough), True, lo=short + 1, key=suffices)
+
+
+def _counted(needed: float) -> int:
+    if not needed <= _MOST_EPISODES:
+        raise UsageError(f"more than {_MOST_EPISODES:.0e} episodes would be needed: no evaluation has so many")
+    return math.ceil(needed)
 
 
 def _smallest(power_of: Callable[[int], float], power: float, start: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -50,6 +52,22 @@ def test_unpaired_power_is_that_of_the_test_that_is_used() -> None:
     weights = np.outer(stats.binom.pmf(range(n + 1), n, a), stats.binom.pmf(range(n + 1), n, b))
     rejected = np.array([[barnard(x, n, y, n) < 0.05 for y in range(n + 1)] for x in range(n + 1)])
     assert barnard_power(n, a, b) == pytest.approx(float((weights * rejected).sum()), abs=2e-3)
+
+
+def test_small_differences_are_counted_in_seconds_and_tiny_ones_refused() -> None:
+    """One by one, half a minute of sums stood before each further state: a point of difference took minutes."""
+    exact = states_for_paired_difference(0.5, 0.53)
+    assert [mcnemar_power(n, 0.5, 0.53, 0.5) >= 0.8 for n in (exact - 1, exact, exact + 11)] == [False, True, True]
+    assert states_for_paired_difference(0.5, 0.51) == pytest.approx(39_440, rel=0.01), "the exact sum's, by hand"
+    for needed in (
+        lambda: states_for_paired_difference(0.5, 0.5000001),
+        lambda: episodes_for_half_width(1e-300),
+        lambda: states_for_mean_difference(1e-300, 1.0),
+        lambda: states_for_mean_difference(math.nan, 1.0),
+        lambda: states_for_mean_difference(0.1, 1.0, comparisons=10**30),
+    ):
+        with pytest.raises(UsageError, match=r"would be needed|must be positive"):
+            needed()
 
 
 def test_paired_power_is_that_of_the_exact_test() -> None:
