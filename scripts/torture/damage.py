@@ -250,6 +250,8 @@ def stray(folder: Path, draw: random.Random) -> None:
     kind = draw.randrange(4)
     if kind == 0:
         os.makedirs(path, exist_ok=True)
+    elif os.path.lexists(path):
+        return
     elif kind == 1:
         os.mkfifo(path)
     elif kind == 2:

@@ -120,7 +120,7 @@ def command(
         print(text, end="")
         return
     try:
-        out.write_text(text, encoding="utf-8")
+        out.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UsageError(f"the table cannot be written to {out}: {error.strerror}") from None
 

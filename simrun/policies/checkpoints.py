@@ -164,7 +164,7 @@ def checkpoint_hash(checkpoint: str) -> str:
     if path is None:
         parts = factory_parts(checkpoint)
         source = None if parts is None else module_source(parts[0])
-        digest = hashlib.sha256(checkpoint.encode())
+        digest = hashlib.sha256(os.fsencode(checkpoint))
         if source is not None:
             digest.update(_file_digest(source))
         return digest.hexdigest()
@@ -180,7 +180,7 @@ def checkpoint_hash(checkpoint: str) -> str:
         names = ["checkpoint", SIDECAR][: len(files)]
     digest = hashlib.sha256()
     for name, file in zip(names, files, strict=True):
-        digest.update(name.encode() + b"\0" + _file_digest(file))
+        digest.update(os.fsencode(name) + b"\0" + _file_digest(file))
     return digest.hexdigest()
 
 
@@ -192,7 +192,7 @@ def with_files(identity: str, files: Sequence[Path]) -> str:
     """
     if not files:
         return identity
-    return hashlib.sha256(b"".join([identity.encode(), *map(_file_digest, files)])).hexdigest()
+    return hashlib.sha256(b"".join([os.fsencode(identity), *map(_file_digest, files)])).hexdigest()
 
 
 def module_source(module: str) -> Path | None:

@@ -98,7 +98,7 @@ def read_plan(path: Path) -> Plan:
         return Plan.from_json(read_file(path / "plan.json"))
     except ConfigurationMismatchError:
         raise
-    except (KeyError, TypeError, AttributeError, UsageError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         cause = str(error) if isinstance(error, SimrunError) else f"{type(error).__name__} {error}"
         raise JournalError(f"{path / 'plan.json'} is damaged: {cause}") from None
 

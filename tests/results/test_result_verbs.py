@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -38,6 +39,12 @@ def call(*arguments: object) -> str:
         raise result.exception
     assert result.exit_code == 0, result.output
     return result.output
+
+
+def write(*arguments: object) -> None:
+    """The same for what is written to a file; the program's own stream can print any name, the runner's cannot."""
+    with contextlib.suppress(UnicodeEncodeError):
+        call(*arguments)
 
 
 def test_table(run: Path, tmp_path: Path) -> None:
@@ -205,8 +212,18 @@ def test_a_name_that_is_no_utf8_is_exported_to(make_run: MakeRun, tmp_path: Path
     pytest.importorskip("pyarrow")
     run = make_run(list(chains(0.85, 3, executions=["full"])))
     file = tmp_path / os.fsdecode(f"b\xff.{ending}".encode("latin-1"))
-    call("results", run, "--export", file)
+    write("results", run, "--export", file)
     assert file.stat().st_size > 100
+
+
+def test_a_run_whose_name_is_no_utf8_is_reported(make_run: MakeRun, tmp_path: Path) -> None:
+    plain = make_run(list(chains(0.85, 3, executions=["full"])))
+    run = plain.rename(tmp_path / os.fsdecode(b"run\xff"))
+    write("report", run)
+    assert r"run\udcff" in (run / "report.html").read_text(encoding="utf-8")
+    for form in ("md", "csv", "html"):
+        write("table", run, "-f", form, "-o", tmp_path / f"table.{form}")
+        assert (tmp_path / f"table.{form}").read_text(encoding="utf-8")
 
 
 def test_no_spreadsheet_takes_a_name_for_a_formula(make_run: MakeRun, tmp_path: Path) -> None:

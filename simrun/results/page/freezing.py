@@ -62,7 +62,7 @@ def write_report(runs: Sequence[Run], path: Path, *, videos: str = "linked", mix
     overview = document.overview()
     text = page(overview, freeze(document, overview))
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise JournalError(f"the report {path} cannot be written: {error.strerror}") from None
     return path

@@ -135,14 +135,17 @@ def make_app(feed: Feed, token: str, *, watch: bool = True) -> Any:
         async def endpoint(request: Any) -> Any:
             try:
                 numbers = [_number(value) for value in request.path_params.values()]
-                return starlette.JSONResponse(await asyncio.to_thread(compute, *numbers), headers=_HEADERS)
+                found = json.dumps(await asyncio.to_thread(compute, *numbers), separators=(",", ":"), allow_nan=False)
+                return starlette.Response(found, media_type="application/json", headers=_HEADERS)
             except SimrunError as error:
                 return starlette.PlainTextResponse(str(error), 404, headers=_HEADERS)
 
         return endpoint
 
     async def show(request: Any) -> Any:
-        return starlette.HTMLResponse(page(json.loads(feed.overview), None), headers=_HEADERS)
+        # Names of files may be no UTF-8.
+        text = page(json.loads(feed.overview), None).encode(errors="backslashreplace")
+        return starlette.HTMLResponse(text, headers=_HEADERS)
 
     async def events(request: Any) -> Any:
         # A browser that goes on says where it was; anything else begins anew.
@@ -269,9 +272,9 @@ def _import() -> Any:
     """The parts of Starlette that are used."""
     try:
         from starlette.applications import Starlette
-        from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
+        from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response, StreamingResponse
         from starlette.routing import Mount, Route
     except ImportError:
         raise DependencyError("the page needs Starlette: pip install 'simrun[report]'") from None
-    parts = (Starlette, FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse, Mount, Route)
+    parts = (Starlette, FileResponse, HTMLResponse, PlainTextResponse, Response, StreamingResponse, Mount, Route)
     return SimpleNamespace(**{part.__name__: part for part in parts})

@@ -99,7 +99,7 @@ def write_text(path: Path, text: str) -> str:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise JournalError(f"{path} cannot be written: {error.strerror}") from None
     return str(path)

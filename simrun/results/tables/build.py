@@ -97,7 +97,7 @@ def write_tables(table: Table, folder: Path, formats: Sequence[str] = ("md", "cs
         path = folder / f"{table.layout.replace(':', '.')}.{SUFFIXES[format]}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise JournalError(f"the table {path} cannot be written: {error.strerror}") from None
         paths.append(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,7 +43,7 @@ class FailedCheckpoints:
         if isinstance(error, PolicyError):
             folder = self._folder(checkpoint)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / writer).write_text(f"{checkpoint}: {error}\n", encoding="utf-8")
+            (folder / writer).write_text(f"{checkpoint}: {error}\n", encoding="utf-8", errors="backslashreplace")
 
     def __contains__(self, checkpoint: str) -> bool:
         folder = self._folder(checkpoint)
@@ -61,7 +62,7 @@ class FailedCheckpoints:
             folder.rmdir()
 
     def _folder(self, checkpoint: str) -> Path:
-        return self._path / hashlib.sha256(checkpoint.encode()).hexdigest()[:12]
+        return self._path / hashlib.sha256(os.fsencode(checkpoint)).hexdigest()[:12]
 
 
 class ShardSource(JobSource):

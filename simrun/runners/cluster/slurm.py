@@ -164,7 +164,7 @@ class SlurmExecutor(Executor):
         for path, text in zip(
             scripts, (shard_script(work, self._resources), finish_script(work, self._resources)), strict=True
         ):
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", errors="surrogateescape")
         return scripts
 
     def test(self, work: ShardedRun) -> list[str]:
