@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ import pytest
 
 from simrun.envs import get_benchmark
 from simrun.errors import CheckpointError, ServerError, UsageError
+from simrun.policies.checkpoints import checkpoint_hash
 from simrun.policies.dialects.connection import ServerAddress
 from simrun.policies.dialects.groot import Groot, GrootPolicy
 from simrun.policies.families import families
 from simrun.policies.inspection import inspect_checkpoint
 from simrun.policies.loaders.lerobot_folder import LeRobotFolder
+from simrun.policies.loaders.loader import LoadRequest
+from simrun.policies.options import NetworkOptions
+from simrun.policies.torch_runtime import read_weights
 from simrun.policies.vlm4vla.configuration import Vlm4vlaOptions, read_configuration
 from simrun.results.imports.foreign import read_foreign
 from simrun.results.plots.fits import read_scores
@@ -25,6 +30,21 @@ LEROBOT: dict[str, Any] = {
     "output_features": {"action": {"type": "ACTION", "shape": [7]}},
     "chunk_size": 6,
 }
+
+
+def test_what_torch_s_reader_raises_of_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
+    """Of a pickle that takes from an empty stack it raises IndexError."""
+    pytest.importorskip("torch")
+    for number, damage in enumerate((b"\x80\x02a.", b"\x80\x02.", b"\x80\x02e.", b"\x80\x02}s.", b"\x80\x02\x86.")):
+        (tmp_path / f"{number}.pt").write_bytes(damage)
+        request = LoadRequest("it", get_benchmark("tabletop"), NetworkOptions())
+        with pytest.raises(CheckpointError):
+            read_weights(request, tmp_path / f"{number}.pt")
+
+
+def test_a_name_that_is_no_utf8_is_hashed(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.safetensors")).write_bytes(b"x")
+    assert len(checkpoint_hash(str(tmp_path))) == 64
 
 
 @pytest.mark.parametrize(

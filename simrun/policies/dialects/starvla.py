@@ -61,7 +61,8 @@ class StarvlaPolicy(RemotePolicy):
     ) -> None:
         super().__init__(address, greeting)
         self._send_state = send_state
-        self._training_size = greeting.get("training_obs_image_size")
+        size = greeting.get("training_obs_image_size")
+        self._training_size = size if isinstance(size, list | tuple) else None
         length = greeting.get("action_chunk_size")
         if not isinstance(length, int) or length < 1:
             raise ServerError(f"{address.url} is no starVLA server: its greeting names no action_chunk_size")
@@ -70,7 +71,7 @@ class StarvlaPolicy(RemotePolicy):
 
     def measure(self, observation: Observation) -> None:
         if self._training_size:
-            wanted = [int(size) for size in self._training_size]
+            wanted = list(self._training_size)
             for camera, image in observation.images.items():
                 if list(image.shape[:2]) != wanted:
                     raise CheckpointError(
@@ -165,7 +166,8 @@ def _statistics_key(
     address: ServerAddress, greeting: Mapping[str, Any], wanted: str | None, usual: Sequence[str]
 ) -> str | None:
     """The statistics to name in requests: the user's, the harness's own, else none, for the server's default."""
-    offered = [str(key) for key in greeting.get("available_unnorm_keys") or []]
+    keys = greeting.get("available_unnorm_keys")
+    offered = [str(key) for key in keys] if isinstance(keys, list | tuple | dict) else []
     listing = ", ".join(offered) or "none"
     if wanted is not None:
         if wanted not in offered:

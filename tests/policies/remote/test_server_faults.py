@@ -269,6 +269,9 @@ def test_starvla_statistics_must_be_offered(listening, plane):
         load_policy(f"starvla://{place}", plane, options=options)
     with listening(_starvla(_answer, {"env": "x"})) as place, pytest.raises(ServerError, match="is no starVLA server"):
         load_policy(f"starvla://{place}", plane, options=IDENTITY)
+    odd = {"action_chunk_size": 4, "available_unnorm_keys": 7, "training_obs_image_size": "x"}
+    with listening(_starvla(_answer, odd)) as place, pytest.raises(CheckpointError, match="it offers none"):
+        load_policy(f"starvla://{place}", plane, options=options)
     # Several are offered, the harness names none and the server prefers none: somebody has to choose.
     with listening(_starvla(_answer)) as place, pytest.raises(CheckpointError, match="choose with -p statistics_key"):
         load_policy(f"starvla://{place}", plane, options=IDENTITY)

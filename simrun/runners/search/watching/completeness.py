@@ -126,8 +126,8 @@ def _is_cut(file: Path) -> bool:
         if file.suffix == ".onnx":
             with open_regular(file) as stream:
                 # A message of protobuf cannot be longer; larger weights lie in a file of their own.
-                longer = os.fstat(stream.fileno()).st_size >= _LONGEST_MESSAGE
-            return longer or not _is_whole_onnx(file)
+                possible = 0 < os.fstat(stream.fileno()).st_size < _LONGEST_MESSAGE
+            return not possible or not _is_whole_onnx(file)
         with open_regular(file) as stream:
             archive = stream.read(len(_ZIP)) == _ZIP
             return archive and not zipfile.is_zipfile(stream)
