@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from simrun.cli import options
+from simrun.envs.machine.regular_files import open_to_write
 from simrun.errors import UsageError
 from simrun.results.caveats import caveats, notes_of, refuse_foreign_assets
 from simrun.results.cells import Cell, group_by, grouped
@@ -120,7 +121,8 @@ def command(
         print(text, end="")
         return
     try:
-        out.write_text(text, encoding="utf-8", errors="backslashreplace")
+        with open_to_write(out) as file:
+            file.write(text.encode(errors="backslashreplace"))
     except OSError as error:
         raise UsageError(f"the table cannot be written to {out}: {error.strerror}") from None
 

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from simrun.envs.machine.regular_files import open_to_write
 from simrun.errors import DependencyError, JournalError, UsageError
 from simrun.results.records import field_types
 from simrun.results.run import Run
@@ -115,7 +116,7 @@ class Store:
 
 def _write_parquet(table: Any, path: Path) -> None:
     # Opened here, because Arrow takes no name that is no UTF-8.
-    with path.open("wb") as file:
+    with open_to_write(path) as file:
         _import("pyarrow.parquet").write_table(table, file, compression="zstd")
 
 
@@ -128,17 +129,17 @@ def _write_csv(table: Any, path: Path) -> None:
         if pyarrow.types.is_string(field.type):
             guarded = [None if text is None else spreadsheet_text(text) for text in table[field.name].to_pylist()]
             table = table.set_column(index, field.name, pyarrow.array(guarded, pyarrow.string()))
-    with path.open("wb") as file:
+    with open_to_write(path) as file:
         _import("pyarrow.csv").write_csv(table, file)
 
 
 def _write_lines(table: Any, path: Path) -> None:
-    with path.open("w", encoding="utf-8") as file:
+    with open_to_write(path) as file:
         for row in table.to_pylist():
             # As records hold them.
             times = {time["seconds"]: time["count"] for time in row["inference_times"]}
             row.update(details=json.loads(row["details"]), inference_times=times)
-            file.write(json.dumps(row, separators=(",", ":")) + "\n")
+            file.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
 
 
 def _import(module: str) -> Any:

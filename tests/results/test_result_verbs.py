@@ -15,7 +15,7 @@ from scipy import optimize
 from typer.testing import CliRunner
 
 from simrun.cli import app
-from simrun.errors import UnknownNameError, UsageError
+from simrun.errors import SimrunError, UnknownNameError, UsageError
 from simrun.results.pooling import cells_of
 from simrun.results.publishing.paper import PAPER, write_paper_table
 from simrun.results.records import field_types
@@ -224,6 +224,19 @@ def test_a_run_whose_name_is_no_utf8_is_reported(make_run: MakeRun, tmp_path: Pa
     for form in ("md", "csv", "html"):
         write("table", run, "-f", form, "-o", tmp_path / f"table.{form}")
         assert (tmp_path / f"table.{form}").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["table RUN -o out.md", "report RUN -o out.html", "results RUN --export o.parquet", "results RUN --export o.csv"],
+)
+def test_a_pipe_that_nobody_reads_is_not_waited_for(make_run: MakeRun, tmp_path: Path, line: str) -> None:
+    pytest.importorskip("pyarrow")
+    run = make_run(list(chains(0.85, 3, executions=["full"])))
+    *words, name = line.split()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SimrunError, match="cannot be written"):
+        call(*(run if word == "RUN" else word for word in words), tmp_path / name)
 
 
 def test_no_spreadsheet_takes_a_name_for_a_formula(make_run: MakeRun, tmp_path: Path) -> None:

@@ -89,6 +89,17 @@ def append_regular(path: Path) -> BinaryIO:
         raise OSError(errno.EINVAL, f"it {error}", str(path)) from None
 
 
+def open_to_write(path: Path) -> BinaryIO:
+    """Open what a user names for what is written, anew; a pipe that nobody reads is refused, not waited for.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    os.set_blocking(descriptor, True)
+    return open(descriptor, "wb")
+
+
 def read_regular(path: Path, largest: int = LARGEST_FILE) -> bytes:
     """All bytes of a regular file.
 

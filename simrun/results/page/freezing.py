@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from simrun.envs.machine.regular_files import read_regular
+from simrun.envs.machine.regular_files import open_to_write, read_regular
 from simrun.envs.protocols import plain_name
 from simrun.errors import JournalError, UnknownNameError
 from simrun.results.page.document import Document
@@ -62,7 +62,8 @@ def write_report(runs: Sequence[Run], path: Path, *, videos: str = "linked", mix
     overview = document.overview()
     text = page(overview, freeze(document, overview))
     try:
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        with open_to_write(path) as file:
+            file.write(text.encode(errors="backslashreplace"))
     except OSError as error:
         raise JournalError(f"the report {path} cannot be written: {error.strerror}") from None
     return path

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simrun.envs.machine.regular_files import open_to_write
 from simrun.errors import DependencyError, JournalError, UsageError
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def save(figure: Figure, path: Path) -> None:
         raise UsageError(f"cannot draw {path.name!r}; known suffixes: {', '.join(SUFFIXES)}")
     dateless = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
     try:
-        with drawing():
-            figure.savefig(path, dpi=150, metadata=dateless)
+        with drawing(), open_to_write(path) as file:
+            figure.savefig(file, format=path.suffix[1:], dpi=150, metadata=dateless)
     except OSError as error:
         raise JournalError(f"the plot {path} cannot be written: {error.strerror}") from None
 
