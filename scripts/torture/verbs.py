@@ -317,6 +317,8 @@ def _begun_and_ended(words: list[str]) -> None:
     from simrun.policies.dialects.serving import PolicyServer
 
     PolicyServer.serve_forever = lambda self: None  # type: ignore[method-assign]
+    # To be closed it waits for what was begun.
+    PolicyServer.close = lambda self: None  # type: ignore[method-assign]
     uvicorn.Server.run = lambda self, sockets=None: None  # type: ignore[method-assign]
     _call(words, LONG)
 
