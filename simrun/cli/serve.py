@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
@@ -56,6 +57,7 @@ def command(
     # Refuses a variant that the chunk is too short for before anyone connects.
     settings.execution.horizon(loaded.spec.chunk_length)
     server = PolicyServer(loaded, benchmark, settings)
+    logging.getLogger("websockets.server").addFilter(in_one_line)
     console = TerminalConsole(stderr=True, highlight=False)
     console.print(f"{loaded.spec.name} for {benchmark.name} at {server.url} ({dialect}); Ctrl-C ends it", markup=False)
     try:
@@ -64,3 +66,11 @@ def command(
         console.print("ended")
     finally:
         server.close()
+
+
+def in_one_line(record: logging.LogRecord) -> bool:
+    """Let what websockets says of a client be one line; of one that hangs up while refused it shows a traceback."""
+    if record.exc_info:
+        record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r:.200}", ()
+        record.exc_info = None
+    return True

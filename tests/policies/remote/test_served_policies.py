@@ -284,6 +284,21 @@ def test_no_opening_ends_in_a_traceback(sums, plane, caplog, opening):
     assert not [entry for entry in caplog.records if entry.levelname == "ERROR"]
 
 
+def test_what_websockets_says_of_a_client_is_one_line(caplog):
+    import logging
+
+    from simrun.cli.serve import in_one_line
+
+    logger = logging.getLogger("websockets.server.test")
+    logger.addFilter(in_one_line)
+    try:
+        raise AssertionError("of a library")
+    except AssertionError:
+        logger.error("unexpected %s error", "internal", exc_info=True)
+    assert caplog.messages == ["unexpected internal error: AssertionError('of a library')"]
+    assert caplog.records[0].exc_info is None
+
+
 def test_no_more_clients_than_said(sums, plane):
     exceptions = pytest.importorskip("websockets.exceptions")
     with PolicyServer(sums, plane, _settings("openpi", max_connections=1)) as server, _connect(server) as first:
