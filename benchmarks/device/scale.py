@@ -49,7 +49,7 @@ CARD = Scale(
     few_workers=(8, 16, 32),
     seconds=9.0,
     warm_up=3.0,
-    adaptive_seconds=24.0,
+    adaptive_seconds=40.0,
     headroom=10,
 )
 DRY = Scale(
