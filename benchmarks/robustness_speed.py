@@ -58,6 +58,7 @@ def play_upstream(job: dict[str, Any]) -> dict[str, float]:
     states = np.load(job["states"])
     began = time.perf_counter()
     for number, definition in enumerate(job["definitions"]):
+        print(f"{time.perf_counter() - began:6.0f} s: {Path(definition).stem}", file=sys.stderr, flush=True)
         env = OffScreenRenderEnv(bddl_file_name=definition, camera_heights=256, camera_widths=256)
         env.seed(0)
         env.reset()
@@ -151,13 +152,14 @@ def main() -> None:
     steps = arguments.steps or tasks[0].max_steps
     print(f"{len(tasks)} variants of {base}, {steps} steps each, chunk {arguments.chunk}", flush=True)
     python = arguments.python or find_interpreter(benchmark)
-    figures = {
-        "simrun": measure_simrun(arguments.suite, tasks, steps, arguments.chunk),
-        "LIBERO-plus": measure_upstream(python, arguments.folder, arguments.suite, tasks, steps),
-    }
-    for name, used in figures.items():
-        rate = 3600 * len(tasks) / used["wall"]
-        print(f"{name:<12} {rate:7.0f} episodes an hour, {used['cpu'] / len(tasks):6.1f} CPU seconds an episode")
+    figures = {}
+    for name, measure in (
+        ("simrun", lambda: measure_simrun(arguments.suite, tasks, steps, arguments.chunk)),
+        ("LIBERO-plus", lambda: measure_upstream(python, arguments.folder, arguments.suite, tasks, steps)),
+    ):
+        figures[name] = used = measure()
+        rate, cpu = 3600 * len(tasks) / used["wall"], used["cpu"] / len(tasks)
+        print(f"{name:<12} {rate:7.0f} episodes an hour, {cpu:6.1f} CPU seconds an episode", flush=True)
     for name in ("wall", "cpu"):
         print(f"LIBERO-plus / simrun, {name}: {figures['LIBERO-plus'][name] / figures['simrun'][name]:.1f}")
 

@@ -83,7 +83,7 @@ class _RoboTwin(Benchmark):
     }
     decided_by = ("processor vendor",)
     draws_with_vulkan = True
-    scene_is_fixed = "cameras and lights are those that upstream's own scene sets up, and Hard draws them itself"
+    scene_perturbations = ("camera", "light")
     environment = "simrun.envs.robotwin.environment:RoboTwinEnv"
     laboratory = "simrun.envs.robotwin.laboratory:RobotwinLaboratory"
     verbs: Mapping[str, str] = {"robotwin": "simrun.envs.robotwin.verbs:app"}

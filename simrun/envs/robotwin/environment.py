@@ -153,7 +153,7 @@ class RoboTwinEnv(BenchmarkEnv):
         scene = self._running_scene()
         if self._cannot_render:
             raise RendererError(self._cannot_render)
-        return scene.picture(camera)
+        return scene.picture(camera, self.scene_change)
 
     def _privileged(self) -> dict[str, npt.NDArray[np.float64]]:
         scene = self._running_scene()

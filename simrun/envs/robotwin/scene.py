@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import sapien
 
+from simrun.envs.perturbations import AS_IT_IS, SceneChange
 from simrun.envs.robotwin.checkout import EMBODIMENT
 from simrun.envs.robotwin.control import DualArmController
 from simrun.envs.robotwin.planners import CpuPlanner, GripperInterpolation
@@ -29,6 +30,8 @@ ATTRIBUTES_OF_EXPERT = {
 """Task -> attributes that its success check reads and only ``play_once`` sets."""
 
 _URDF = f"{EMBODIMENT}/urdf/arx5_description_isaac.urdf"
+_TABLE_HEIGHT = 0.74
+"""Metres from the floor to the table's top, where no height is randomised."""
 
 
 class Scene:
@@ -130,8 +133,12 @@ class Scene:
         """Whether the success condition holds now."""
         return bool(self.task.check_success())
 
-    def picture(self, camera: str) -> npt.NDArray[np.uint8]:
+    def picture(self, camera: str, change: SceneChange = AS_IT_IS) -> npt.NDArray[np.uint8]:
         """A picture of one camera now, uint8 ``[height, width, 3]``; no other camera is rendered.
+
+        Args:
+            camera: name of a camera.
+            change: what is drawn otherwise; everything is as before when the picture is taken.
 
         Raises:
             RendererError: the renderer failed.
@@ -141,13 +148,42 @@ class Scene:
             # Upstream's own update would also draw new colours for flickering lights.
             robot = self.task.robot
             self.task.cameras.update_wrist_camera(robot.left_camera.get_pose(), robot.right_camera.get_pose())
-            self.task.scene.update_render()
-            device.take_picture()
-            colours = device.get_picture("Color")
+            with self._seen_otherwise(camera, change):
+                self.task.scene.update_render()
+                device.take_picture()
+                colours = device.get_picture("Color")
         except RuntimeError as error:
             raise RendererError(f"SAPIEN could not render {camera}: {error}") from None
         pixels: npt.NDArray[np.uint8] = (colours * 255).clip(0, 255).astype(np.uint8)[:, :, :3]
         return np.ascontiguousarray(pixels)
+
+    @contextlib.contextmanager
+    def _seen_otherwise(self, camera: str, change: SceneChange) -> Iterator[None]:
+        """Dim all lights, and let a camera that stands in the scene go around where its axis meets the table."""
+        if not change:
+            yield
+            return
+        scene, entity = self.task.scene, self._cameras[camera].entity
+        lights = [*self.task.point_light_lst, *self.task.direction_light_lst]
+        colours, ambient, pose = [light.color for light in lights], scene.ambient_light, entity.get_pose()
+        for light, colour in zip(lights, colours, strict=True):
+            light.set_color(np.multiply(colour, change.light))
+        scene.set_ambient_light(np.multiply(ambient, change.light))
+        if (change.about_up or change.about_right) and camera in self.task.cameras.static_camera_name:
+            matrix = pose.to_transformation_matrix().astype(np.float64)
+            forward, up, position = matrix[:3, 0], matrix[:3, 2], matrix[:3, 3]
+            distance = (position[2] - _TABLE_HEIGHT - self.task.table_z_bias) / -forward[2]
+            position, forward, up = change.moved(position, forward, up, float(distance))
+            # SAPIEN's cameras look along x, with y to the left and z up.
+            matrix[:3] = np.stack([forward, np.cross(up, forward), up, position], axis=1)
+            entity.set_pose(sapien.Pose(matrix))
+        try:
+            yield
+        finally:
+            for light, colour in zip(lights, colours, strict=True):
+                light.set_color(colour)
+            scene.set_ambient_light(ambient)
+            entity.set_pose(pose)
 
     def picture_size(self, camera: str) -> tuple[int, int]:
         """Height and width of a camera's pictures, pixels."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from simrun.envs import Episode, hash_state
 from simrun.envs.machine.vulkan import prepare_process
+from simrun.envs.perturbations import AS_IT_IS, Perturbation, scene_change
 from simrun.envs.robotwin.benchmark import RobotwinEasy, RobotwinHard
 from simrun.envs.robotwin.checkout import Checkout
 from simrun.envs.robotwin.laboratory import arm_waves
@@ -129,6 +130,72 @@ def pictures(request: dict[str, Any]) -> Any:
         "proprio_equal": scene.controller.joint_targets().tolist() == observation["joint_action"]["vector"].tolist(),
         "sizes": {name: list(scene.picture_size(name)) for name in ours},
     }
+
+
+def seen_otherwise(request: dict[str, Any]) -> Any:
+    """A box falling over a table, by a standing and a carried camera, under each axis: what changes and what does not.
+
+    The scene is built here, with the attributes of upstream's task that pictures need, so that no checkout is needed.
+    """
+    from types import SimpleNamespace
+
+    import sapien
+
+    def stand(name: str, position: list[float], forward: list[float]) -> Any:
+        matrix = np.eye(4)
+        matrix[:3] = np.stack([forward, [-1, 0, 0], np.cross(forward, [-1, 0, 0]), position], axis=1)
+        camera = world.add_camera(name, 64, 48, np.deg2rad(37), 0.1, 100)
+        camera.entity.set_pose(sapien.Pose(matrix))
+        return camera
+
+    def look() -> list[list[float]]:
+        matrix = cameras["head_camera"].entity.get_pose().to_transformation_matrix()
+        reach = (matrix[2, 3] - 0.74) / -matrix[2, 0]
+        return [matrix[:3, 0].tolist(), (matrix[:3, 3] + reach * matrix[:3, 0]).tolist(), [float(reach)]]
+
+    sapien.render.set_camera_shader_dir("default")
+    world = sapien.Scene()
+    world.set_ambient_light([0.5, 0.5, 0.5])
+    lights = [world.add_point_light([side, 0, 1.8], [1, 1, 1]) for side in (1, -1)]
+    sun = world.add_directional_light([0, 0.5, -1], [0.5, 0.5, 0.5])
+    bodies: list[Any] = []
+    for size, colour in (([0.6, 0.35, 0.37], [0.8, 0.8, 0.8, 1]), ([0.03, 0.03, 0.03], [1, 0, 0, 1])):
+        builder = world.create_actor_builder()
+        builder.add_box_collision(half_size=size)
+        builder.add_box_visual(half_size=size, material=sapien.render.RenderMaterial(base_color=colour))
+        builder.set_initial_pose(sapien.Pose([0, 0, 0.37]))
+        bodies.append(builder.build() if bodies else builder.build_static())
+    falling = bodies[1].find_component_by_type(sapien.physx.PhysxRigidDynamicComponent)
+    cameras = {
+        "head_camera": stand("head_camera", [-0.032, -0.45, 1.35], [0, 0.6, -0.8]),
+        "left_camera": stand("left_camera", [0, -0.3, 1.0], [0, 0.8, -0.6]),
+    }
+    scene: Any = object.__new__(Scene)
+    scene._cameras, carried = cameras, cameras["left_camera"].entity
+    scene.task = SimpleNamespace(
+        scene=world,
+        point_light_lst=lights,
+        direction_light_lst=[sun],
+        table_z_bias=0.0,
+        robot=SimpleNamespace(left_camera=carried, right_camera=carried),
+        cameras=SimpleNamespace(static_camera_name=["head_camera"], update_wrist_camera=lambda left, right: None),
+    )
+    found: dict[str, Any] = {}
+    for axis in ("none", "camera:5", "light:3"):
+        bodies[1].set_pose(sapien.Pose([0, 0, 1.05]))
+        falling.set_linear_velocity([0, 0, 0])
+        change = AS_IT_IS if axis == "none" else scene_change(Perturbation.parse(axis), "episode")
+        for _ in range(10):
+            world.step()
+        pictures = {name: scene.picture(name, change).tolist() for name in cameras}
+        for _ in range(10):
+            world.step()
+        with scene._seen_otherwise("head_camera", change):
+            during = look()
+        state = [bodies[1].pose.p, bodies[1].pose.q, lights[0].color, sun.color, world.ambient_light]
+        found[axis] = {"state": [np.asarray(part).tolist() for part in state], "after": look(), "during": during}
+        found[axis]["pictures"] = pictures
+    return found
 
 
 def histories(request: dict[str, Any]) -> Any:
@@ -256,6 +323,7 @@ EXPERIMENTS: dict[str, Callable[[dict[str, Any]], Any]] = {
         stepping_by_pose,
         flickering,
         pictures,
+        seen_otherwise,
         histories,
         contract,
         rehearsal,

@@ -81,6 +81,23 @@ def test_pictures_are_upstreams_and_change_nothing(laboratory: Experiments) -> N
     assert min(found["spread"].values()) > 5
 
 
+def test_what_is_seen_otherwise_leaves_the_scene_alone(laboratory: Experiments) -> None:
+    plain, camera, light = laboratory("seen_otherwise").values()
+    assert plain["state"] == camera["state"] == light["state"]
+    assert plain["after"] == camera["after"] == light["after"] == plain["during"] == light["during"]
+    # The head camera looks at the same point of the table from as far, 16 degrees away; the wrist's stays on the hand.
+    forward, target, reach = (np.array(part) for part in camera["during"])
+    before, same_target, same_reach = (np.array(part) for part in plain["during"])
+    np.testing.assert_allclose(target, same_target, atol=1e-5)
+    np.testing.assert_allclose(reach, same_reach, atol=1e-5)
+    assert np.degrees(np.arccos(forward @ before)) == pytest.approx(16, abs=0.1)
+    assert camera["pictures"]["head_camera"] != plain["pictures"]["head_camera"]
+    assert camera["pictures"]["left_camera"] == plain["pictures"]["left_camera"]
+    # Half of the light, in levels of sRGB.
+    for name, picture in light["pictures"].items():
+        assert np.mean(picture) / np.mean(plain["pictures"][name]) == pytest.approx(0.5 ** (1 / 2.2), abs=0.05)
+
+
 def test_an_episode_does_not_depend_on_what_ran_before(laboratory: Experiments, accept_seeds: Any) -> None:
     accept_seeds("robotwin_easy", "stack_blocks_two,blocks_ranking_rgb", 2)
     episode = {"benchmark": "robotwin_easy", "task": "stack_blocks_two", "trial": 1, "count": 12}
