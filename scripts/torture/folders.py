@@ -269,7 +269,7 @@ def _unpack(run: Path, target: Path) -> None:
     archive = target.with_name("whole.simrun.tar.gz")
     write_bundle(Run.read(run), archive, videos=True)
     with tarfile.open(archive) as opened:
-        opened.extractall(target, filter="data")
+        opened.extractall(target)
 
 
 # --- whole folders -----------------------------------------------------------------------------------------------

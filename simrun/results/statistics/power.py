@@ -162,7 +162,8 @@ def states_for_mean_difference(
         raise UsageError("a difference to be found, and its deviation, must be positive")
     _check_power(power)
     tail = (1 - level) / comparisons
-    return _counted(((_z(1 - tail / 2) + _z(power)) * deviation / difference) ** 2)
+    root = (_z(1 - tail / 2) + _z(power)) * deviation / difference
+    return _counted(root * root)
 
 
 def states_for_margin(margin: float, deviation: float, *, power: float = 0.8, level: float = LEVEL) -> int:

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from simrun.envs.machine.regular_files import open_regular
 from simrun.errors import AssetError
@@ -60,21 +60,20 @@ class Member:
 
 
 class PlainEntry(tarfile.TarInfo):
-    """An entry whose head is of a size that honest ones have: tarfile reads what extends a head into memory, whole."""
+    """An entry whose head is of a size that honest ones have: tarfile reads what extends a head into memory, whole.
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> PlainEntry:
-        """Read a head.
+    Opening an archive raises a ValueError for a head that more than 1 MiB extends, that has holes, which may be without
+    number, or a negative size, which leads in circles.
+    """
 
-        Raises:
-            ValueError: it is extended by more than 1 MiB, has holes, which may be without number, or a negative size,
-                which leads in circles.
-        """
-        entry = super().frombuf(buf, encoding, errors)
-        extends = entry.type in _EXTENSIONS and entry.size > _LARGEST_EXTENSION
-        if extends or entry.type == tarfile.GNUTYPE_SPARSE or entry.size < 0:
-            raise ValueError(f"an entry of type {entry.type!r} has {entry.size} bytes, which no honest one has")
-        return entry
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        # Where tarfile lets subclasses in, between a head and what it reads because of it, in every release; some
+        # make heads without asking ``frombuf``.
+        extends = self.type in _EXTENSIONS and self.size > _LARGEST_EXTENSION
+        if extends or self.type == tarfile.GNUTYPE_SPARSE or self.size < 0:
+            raise ValueError(f"an entry of type {self.type!r} has {self.size} bytes, which no honest one has")
+        processed: tarfile.TarInfo = cast(Any, super())._proc_member(archive)
+        return processed
 
 
 def is_archive(name: str) -> bool:
