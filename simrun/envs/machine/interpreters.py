@@ -109,7 +109,8 @@ def missing_requirements(requirements: Requirements) -> list[str]:
         try:
             version = metadata.version(distribution)
         except metadata.PackageNotFoundError:
-            missing.append(f"{distribution} is not installed")
+            if distribution not in requirements.modules:
+                missing.append(f"{distribution} is not installed")
             continue
         if not version_satisfies(version, specifier):
             missing.append(f"{distribution} {version} is installed, {distribution}{specifier} is needed")
