@@ -187,11 +187,9 @@ class EpisodeRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
         # What stands in many records is kept once: a million records fit into memory.
         for name, text in zip(_REPEATED, _repeated(record), strict=True):
             force_setattr(record, name, intern(text))
-        for stage in record.stages:
-            stage["name"] = intern(stage["name"])
-        subtasks = record.details.get("subtasks") if record.details else None
-        if type(subtasks) is list:
-            _share(subtasks)
+        for parts in (record.stages, record.details.get("subtasks")):
+            if type(parts) is list:
+                _share(parts)
         return record
 
     def _check(self) -> None:
@@ -264,12 +262,12 @@ _shared: dict[bytes, Any] = {}
 _bytes_of = Encoder().encode
 
 
-def _share(subtasks: list[Any]) -> None:
-    """Put what other records hold already in the place of equal subtasks of a chain; nobody changes either."""
+def _share(parts: list[Any]) -> None:
+    """Put what other records hold already in the place of equal stages, or subtasks of a chain; nobody changes them."""
     if len(_shared) > _MOST_SHARED:
         _shared.clear()
     # By their bytes, because 1 equals True and 1.0.
-    subtasks[:] = [_shared.setdefault(_bytes_of(subtask), subtask) for subtask in subtasks]
+    parts[:] = [_shared.setdefault(_bytes_of(part), part) for part in parts]
 
 
 _PLAIN = {"Count": "int", "Measure": "float", "Status": "str", "Stage": "dict[str, Any]"}

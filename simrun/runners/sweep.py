@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from simrun.envs import Benchmark, Episode, Protocol, Task, canonical_name, get_benchmark
 from simrun.envs.instructions import worded
+from simrun.envs.machine.processes import LONGEST_WAIT
 from simrun.envs.machine.regular_files import parse_toml, read_document
 from simrun.envs.perturbations import NONE, Perturbation, perturbed
 from simrun.errors import AssetError, EpisodeRangeError, UnknownNameError, UsageError
@@ -20,9 +21,6 @@ from simrun.policies import ExecutionVariant
 from simrun.policies.options import DEVICE
 from simrun.policies.registry import check_options, declares_native, expand_checkpoints
 from simrun.results.plan import Candidate, Plan
-
-LONGEST_WAIT = 1e6
-"""Seconds beyond which the system's own timers cannot wait."""
 
 EPISODE_CHOICES = (
     "none, failures, all, outcomes (a success and a failure of each task), or a number of episodes per task"

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+LONGEST_WAIT = 1e6
+"""Seconds beyond which the system's own timers cannot wait."""
+
 RUNNER = "SIMRUN_RUNNER"
 """Environment variable with the process id of the runner, in the processes that it starts."""
 

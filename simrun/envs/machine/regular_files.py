@@ -213,9 +213,8 @@ def parse_json(text: bytes | str) -> Any:
     Raises:
         ValueError: it is no JSON, or holds so many lists and objects that a small text fills the memory.
     """
-    if (text.count(b"[") + text.count(b"{") if isinstance(text, bytes) else text.count("[") + text.count("{")) > (
-        _MOST_CONTAINERS
-    ):
+    containers = text.count(b"[") + text.count(b"{") if isinstance(text, bytes) else text.count("[") + text.count("{")
+    if containers > _MOST_CONTAINERS:
         raise ValueError(f"holds more than {_MOST_CONTAINERS} lists and objects")
     try:
         return json.loads(text)

@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simrun.envs.machine.processes import LONGEST_WAIT
 from simrun.errors import CheckpointError, ServerError, UsageError
 from simrun.policies.dialects.connection import ServerAddress, ServerConnection
 from simrun.policies.options import ConventionOptions
 from simrun.policies.policy import Observation, Policy, PolicySpec
-
-_LONGEST = 1e6
-"""Seconds that the system's own timers can wait."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,10 @@ class RemoteOptions(ConventionOptions):
 
     def __post_init__(self) -> None:
         for name in ("timeout", "first_timeout"):
-            if not 0 < getattr(self, name) <= _LONGEST:
+            if not 0 < getattr(self, name) <= LONGEST_WAIT:
                 raise UsageError(
-                    f"the {name} of a policy must be positive, and at most {_LONGEST:g} s, got {getattr(self, name):g}"
+                    f"the {name} of a policy must be positive, and at most {LONGEST_WAIT:g} s, "
+                    f"got {getattr(self, name):g}"
                 )
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"the batch size must be at least 1, got {self.batch_size}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -41,7 +40,6 @@ class Document:
         self._rows: list[tuple[Run, EpisodeRecord]] = []
         self._numbers: list[dict[object, int]] = [{} for _ in self.runs]
         self._ids: dict[int, int] = {}
-        self._parts: dict[object, Any] = {}
         self._cells: list[Cell] = []
         for run in self.runs:
             self.take(run, run.records)
@@ -54,7 +52,6 @@ class Document:
         position = self.runs.index(run)
         changed = []
         for record in records:
-            self._share(record)
             number = self._numbers[position].setdefault(record.key, len(self._rows))
             if number == len(self._rows):
                 self._rows.append((run, record))
@@ -63,14 +60,6 @@ class Document:
             self._ids[id(record)] = number
             changed.append(number)
         return changed
-
-    def _share(self, record: EpisodeRecord) -> None:
-        """Keep stages and subtasks that many records have alike once, so that a hundred thousand fit into memory."""
-        lists: list[Any] = [record.stages, record.details.get("subtasks")]
-        for parts in lists:
-            # What no benchmark writes stays as it is.
-            with suppress(TypeError, AttributeError):
-                parts[:] = [self._parts.setdefault(tuple(part.items()), part) for part in parts]
 
     def overview(self, now: datetime | None = None) -> dict[str, Any]:
         """All episodes together, computed now; see `simrun.results.page.overview`."""
