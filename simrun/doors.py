@@ -144,8 +144,9 @@ def _import_file(path: Path) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     spec = util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError(f"there is no file {path}")
+    # What the kernel shows as a file has no size, and reading it may wait for ever.
+    if spec is None or spec.loader is None or not path.is_file() or path.stat().st_size == 0:
+        raise ImportError(f"there is no file {path}, or it is empty")
     module = util.module_from_spec(spec)
     sys.modules[name] = module
     try:

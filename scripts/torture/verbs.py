@@ -79,7 +79,7 @@ PATHS = (
     f"slurm --array 2 --dry-run -- {_ONE} --ckpt scripted:zero --out {{bad}}",
     f"slurm --array 2 --dry-run --container {{bad}} -- {_ONE} --ckpt scripted:zero --out {{out}}/run",
     "run-shard {bad} --shard 0/2",
-    "doctor --out {bad}",
+    "doctor tabletop --out {bad}",
 )
 """Command lines in which one path is strange."""
 

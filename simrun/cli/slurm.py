@@ -147,7 +147,7 @@ def _refuse_while_live(slurm: SlurmExecutor, run: Path) -> None:
 
 def _show(slurm: SlurmExecutor, work: ShardedRun, scripts: list[Path]) -> None:
     for script in scripts:
-        print(f"--- {script}\n{script.read_text(encoding='utf-8')}")
+        print(f"--- {script}\n{script.read_text(encoding='utf-8', errors='surrogateescape')}")
     print("--- submitted by")
     print("\n".join(slurm.commands(work)))
     try:

@@ -13,7 +13,8 @@ import numpy as np
 
 from simrun.envs import Benchmark, Episode, get_benchmark
 from simrun.envs.machine.interpreters import find_interpreter
-from simrun.errors import SimrunError, WorkerError
+from simrun.envs.machine.regular_files import open_to_write
+from simrun.errors import SimrunError, UsageError, WorkerError
 from simrun.results import EpisodeRecord
 from simrun.results.plan import Candidate, Plan
 from simrun.results.publishing.bundle import PlayedActions
@@ -45,6 +46,7 @@ def replay_record(
 
     Raises:
         PolicyError: the checkpoint failed this time.
+        UsageError: the video cannot be written.
         InfrastructureError: the episode could not be run on this machine.
     """
     episode = Episode.parse(record.episode)
@@ -60,9 +62,17 @@ def replay_record(
         if not again.completed:
             raise WorkerError(f"episode {record.episode} could not be run: {again.error}")
         if video is not None and again.video is not None:
-            video.write_bytes((Path(folder) / again.video).read_bytes())
+            _keep(Path(folder) / again.video, video)
         fingerprint = Run.read(Path(folder)).description.fingerprints.get(again.fingerprint, {})
     return again, fingerprint
+
+
+def _keep(film: Path, video: Path) -> None:
+    try:
+        with open_to_write(video) as file:
+            file.write(film.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{video} cannot be written: {error.strerror}") from None
 
 
 @dataclass(frozen=True)
