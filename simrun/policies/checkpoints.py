@@ -51,7 +51,7 @@ def is_url(checkpoint: str) -> bool:
 
 def factory_parts(checkpoint: str) -> tuple[str, str] | None:
     """Module (dotted name or ``.py`` file) and attribute of ``module:factory``; None when it is no such name."""
-    if is_url(checkpoint) or _NAMED.fullmatch(checkpoint) or Path(checkpoint).exists():
+    if is_url(checkpoint) or _NAMED.fullmatch(checkpoint) or os.path.exists(checkpoint):
         return None
     module, _, attribute = checkpoint.rpartition(":")
     return (module, attribute) if doors.is_target(checkpoint) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -60,7 +61,9 @@ class RolloutSet:
         Raises:
             JournalError: there is none, or its file is damaged.
         """
-        (row,) = _read(self.folder / layout.file_of("meta/episodes", index)).to_pylist()
+        file = layout.file_of("meta/episodes", index)
+        with _damage_named(self.folder / file):
+            (row,) = _read(self.folder / file).to_pylist()
         return Rollout(self, index, row)
 
     def rows(self, *columns: str) -> list[dict[str, Any]]:
@@ -111,22 +114,27 @@ class Rollout:
     @property
     def actions(self) -> npt.NDArray[np.floating]:
         """What was executed, ``[T, A]``, to the last bit and in the type that it was executed in."""
-        return _stacked(self.table[layout.ACTION]).astype(np.dtype(self.fields["action_dtype"]))
+        with self._damage_named("data"):
+            return _stacked(self.table[layout.ACTION]).astype(np.dtype(self.fields["action_dtype"]))
 
     @property
     def states(self) -> npt.NDArray[np.float32]:
         """Proprioception before each action, ``[T, n]``."""
-        return _stacked(self.table[layout.STATE]).astype(np.float32)
+        with self._damage_named("data"):
+            return _stacked(self.table[layout.STATE]).astype(np.float32)
 
     @property
     def rewards(self) -> npt.NDArray[np.float32]:
         """Gain of score by each action, ``[T]``."""
-        return np.asarray(self.table[layout.REWARD].to_numpy(), np.float32)
+        with self._damage_named("data"):
+            return np.asarray(self.table[layout.REWARD].to_numpy(), np.float32)
 
     @property
     def predictions(self) -> list[tuple[int, npt.NDArray[np.float64]]]:
         """Control step of each inference, and the chunk ``[H, A]`` predicted there."""
-        return [(row["frame_index"], np.asarray(row["chunk"])) for row in self.predictions_table.to_pylist()]
+        with self._damage_named("predictions"):
+            rows = self.predictions_table.to_pylist()
+            return [(int(row["frame_index"]), np.asarray(row["chunk"], np.float64)) for row in rows]
 
     @property
     def predictions_table(self) -> Any:
@@ -136,8 +144,9 @@ class Rollout:
     @property
     def instructions(self) -> list[str]:
         """The sentence in force before each action."""
-        known = _read(self.of.folder / layout.TASKS)["task"].to_pylist()
-        return [known[number] for number in self.table["task_index"].to_pylist()]
+        with self._damage_named("data"):
+            known = _read(self.of.folder / layout.TASKS)["task"].to_pylist()
+            return [known[number] for number in self.table["task_index"].to_pylist()]
 
     def video(self, camera: str) -> Path:
         """The file of a camera's frames."""
@@ -146,6 +155,9 @@ class Rollout:
     def frames(self, camera: str) -> Iterator[Frame]:
         """What a camera saw before each action, as it was."""
         return read_frames(self.video(camera), *self.of.cameras[camera])
+
+    def _damage_named(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return _damage_named(self.of.folder / layout.file_of(what, self.index))
 
 
 def open_sets(run: Path) -> list[RolloutSet]:
@@ -163,6 +175,16 @@ def rollout_at(run: Path, reference: str) -> Rollout:
     if not name.strip(".") or "/" in name or "\0" in name or not re.fullmatch("[0-9]{1,9}", index):
         raise JournalError(f"{reference!r} names no rollout")
     return RolloutSet.open(run / layout.FOLDER / name)[int(index)]
+
+
+@contextlib.contextmanager
+def _damage_named(file: Path) -> Iterator[None]:
+    """Turn what a file lacks, or holds of another type, into a JournalError."""
+    pyarrow = layout.import_pyarrow()
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AttributeError, pyarrow.ArrowException) as error:
+        raise JournalError(f"the rollout {file} is damaged: {error}") from None
 
 
 def _stacked(column: Any) -> npt.NDArray[Any]:

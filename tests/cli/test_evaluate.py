@@ -130,6 +130,9 @@ def test_replay_runs_one_episode_again(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "came out the same" in done.stdout
     assert (tmp_path / "one.mp4").stat().st_size > 1000
+    full = simrun("replay", "run", episode, "--video", "/dev/full", cwd=tmp_path)
+    assert full.returncode == 2
+    assert "/dev/full cannot be written: No space left on device" in full.stderr
     journal = tmp_path / "run" / "journal" / "main.jsonl"
     unsigned = re.sub(',"crc32":"[0-9a-f]{8}"', "", journal.read_text())
     journal.write_text(unsigned.replace('"steps":', '"steps":1'))

@@ -101,6 +101,7 @@ def test_the_hash_of_a_factory_covers_its_source(tmp_path):
         ("openpi://127.0.0.1:8000", None),
         ("C:\\net.onnx", None),
         ("runs/net.onnx", None),
+        ("x" * 5000, None),
     ],
 )
 def test_factories_are_told_from_other_names(name, parts):

@@ -14,6 +14,7 @@ from simrun.errors import CheckpointError, ServerError, UsageError
 from simrun.policies.checkpoints import checkpoint_hash
 from simrun.policies.dialects.connection import ServerAddress
 from simrun.policies.dialects.groot import Groot, GrootPolicy
+from simrun.policies.dialects.remote_policy import greeting_digest
 from simrun.policies.families import families
 from simrun.policies.inspection import inspect_checkpoint
 from simrun.policies.loaders.lerobot_folder import LeRobotFolder
@@ -124,6 +125,12 @@ def test_frames_that_no_model_looks_at_are_refused(steps: list[Any]) -> None:
     address = ServerAddress("tcp://127.0.0.1:9", 1.0, 1000)
     with pytest.raises(ServerError, match="says that it looks at the frames"):
         GrootPolicy(address, {"video": {"delta_indices": steps}}, convention, None)
+
+
+def test_a_greeting_with_names_that_are_no_texts_is_refused() -> None:
+    with pytest.raises(ServerError, match="names are no texts"):
+        greeting_digest({"action": {"x": 1, 2: 3}})
+    assert greeting_digest({"b": b"x", "a": 1}) == greeting_digest({"a": 1, "b": b"x"})
 
 
 @pytest.mark.parametrize(

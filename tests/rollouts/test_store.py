@@ -120,3 +120,18 @@ def test_a_damaged_set_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / layout.file_of("data", 0)).write_bytes(b"PAR1")
     with pytest.raises(JournalError, match="cannot be read"):
         _ = RolloutSet.open(tmp_path)[0].actions
+
+
+@pytest.mark.parametrize("held", [{"other": [1]}, {layout.ACTION: [1]}, {layout.ACTION: ["x"], "task_index": [9]}, {}])
+def test_a_rollout_of_other_columns_is_one_sentence(tmp_path: Path, held: dict[str, list[object]]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    write(RolloutStore(tmp_path, SCHEMA), make_steps(1, 2))
+    for what in ("data", "predictions"):
+        parquet.write_table(pyarrow.table(held), tmp_path / layout.file_of(what, 0))
+    rollout = RolloutSet.open(tmp_path)[0]
+    for part in ("actions", "states", "rewards", "instructions", "predictions"):
+        if held or part not in ("predictions", "instructions"):
+            with pytest.raises(JournalError, match=r"the rollout .* is damaged"):
+                getattr(rollout, part)

@@ -26,6 +26,8 @@ from simrun.errors import DependencyError, ServerError
 _NUMBERS = "biuf"
 
 _MOST_DIMENSIONS = 32
+_MOST_PRINTED = 200_000
+"""numpy abridges each axis to six numbers and a mark: an array of many axes takes hours to print in a message."""
 _LARGEST_SIZE = 2**31
 _MOST_PIXELS = 2**26
 _MOST_CONTAINERS = 1_000_000
@@ -209,6 +211,8 @@ def _array(data: bytes, type_name: str, shape: Any) -> npt.NDArray[Any]:
     sizes = [int(size) for size in shape]
     if any(not 0 <= size <= _LARGEST_SIZE for size in sizes) or math.prod(sizes) * dtype.itemsize != len(data):
         raise ValueError(f"{len(data)} bytes are no array of type {dtype} and shape {sizes}")
+    if math.prod(min(size, 7) for size in sizes) > _MOST_PRINTED:
+        raise ValueError(f"an array of shape {sizes}; no observation and no answer has so many axes")
     return np.frombuffer(data, dtype).reshape(sizes).copy()
 
 

@@ -162,5 +162,12 @@ def answer_digest(chunk: npt.NDArray[np.floating]) -> str:
 
 
 def greeting_digest(greeting: Mapping[str, Any]) -> str:
-    """SHA-256 of what a server says of itself, hexadecimal."""
-    return hashlib.sha256(json.dumps(greeting, sort_keys=True, default=repr).encode()).hexdigest()
+    """SHA-256 of what a server says of itself, hexadecimal.
+
+    Raises:
+        ServerError: it names its fields by texts and by other things.
+    """
+    try:
+        return hashlib.sha256(json.dumps(greeting, sort_keys=True, default=repr).encode()).hexdigest()
+    except TypeError as error:
+        raise ServerError(f"the policy server's greeting has fields whose names are no texts: {error}") from None

@@ -121,7 +121,7 @@ def is_bundle(path: Path) -> bool:
     if path.name.endswith(SUFFIX):
         return True
     try:
-        with open_regular(path) as file, tarfile.open(fileobj=file, tarinfo=PlainEntry):
+        with open_regular(path) as file, tarfile.open(fileobj=file, mode="r:gz", tarinfo=PlainEntry):
             return True
     except (*DAMAGED_ARCHIVE, tarfile.TarError):
         return False
@@ -152,7 +152,7 @@ class Bundle:
         try:
             if not path.is_file():
                 raise UsageError(f"{path} is no bundle of simrun: it is no regular file")
-            with open_regular(path) as file, tarfile.open(fileobj=file, tarinfo=PlainEntry) as archive:
+            with open_regular(path) as file, tarfile.open(fileobj=file, mode="r:gz", tarinfo=PlainEntry) as archive:
                 _unpack(archive, folder)
             head = read_object(folder / "bundle.json")
         except (*DAMAGED_ARCHIVE, tarfile.TarError) as error:

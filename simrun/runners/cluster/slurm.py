@@ -221,7 +221,9 @@ def _scripts(run: Path) -> list[Path]:
 
 def _limit(script: Path) -> str:
     """How many tasks the script lets run at a time, ``%N``; the command line would override it otherwise."""
-    found = re.search(r"^#SBATCH --array=\S*(%\d+)$", script.read_text(encoding="utf-8", errors="surrogateescape"), re.MULTILINE)
+    found = re.search(
+        r"^#SBATCH --array=\S*(%\d+)$", script.read_text(encoding="utf-8", errors="surrogateescape"), re.MULTILINE
+    )
     return found[1] if found else ""
 
 

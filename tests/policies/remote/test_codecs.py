@@ -117,6 +117,14 @@ def test_bytes_that_are_no_message_are_one_error(unpack, message):
         unpack(message)
 
 
+def test_an_array_of_many_axes_is_refused_before_it_is_printed():
+    many = {b"__ndarray__": True, b"data": bytes(3**16), b"dtype": "|u1", b"shape": [3] * 16}
+    with pytest.raises(ServerError, match="so many axes"):
+        unpack_openpi(msgpack.packb({"actions": many}))
+    six = {b"__ndarray__": True, b"data": bytes(8**6), b"dtype": "|u1", b"shape": [8] * 6}
+    assert unpack_openpi(msgpack.packb({"actions": six}))["actions"].shape == (8,) * 6
+
+
 def test_an_image_of_another_size_than_announced_is_refused():
     pytest.importorskip("PIL")
     lying = VLAEVAL_PNG_BYTES.replace(b"\xa5shape\x93\x02\x04\x03", b"\xa5shape\x93\x04\x02\x03")

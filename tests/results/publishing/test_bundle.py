@@ -136,6 +136,13 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
         check_bundle(tmp_path / f"bad{SUFFIX}", 1, as_json=False)
 
 
+@pytest.mark.parametrize("shown", ["/proc/kmsg", "/proc/version", "/proc/self/pagemap"])
+def test_what_the_kernel_shows_as_a_file_is_not_waited_for(tmp_path: Path, shown: str) -> None:
+    (tmp_path / f"shown{SUFFIX}").symlink_to(shown)
+    with pytest.raises(UsageError, match="is no bundle of simrun"):
+        check_bundle(tmp_path / f"shown{SUFFIX}", 1, as_json=False)
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "sentence"),
     [

@@ -173,6 +173,14 @@ def test_dry_run_writes_the_scripts_and_submits_nothing(cluster: FakeSlurm, tmp_
     assert [task.options.get("dependency") for task in cluster.tasks()][-1].startswith("afterany:")
 
 
+def test_a_script_with_a_name_that_is_no_utf8_is_shown_and_kept(tmp_path: Path) -> None:
+    image = os.fsdecode(os.fsencode(tmp_path) + b"/im\xffage.sif")
+    line = ["slurm", "--array", "3", "--dry-run", "--container", image, "--", *SWEEP, "--out", str(tmp_path / "run")]
+    shown = subprocess.run([sys.executable, "-m", "simrun", *line], capture_output=True, check=True).stdout
+    assert b"apptainer exec" in shown
+    assert os.fsencode(image) in (tmp_path / "run" / "slurm" / "shards.sbatch").read_bytes()
+
+
 def test_the_script_asks_for_what_was_asked_for(tmp_path: Path) -> None:
     work = ShardedRun(tmp_path, 8, {"workers": 3, "video": "failures"})
     resources = Resources("gpu", "gpu:1", "4:00:00", 8, "32G", "--account=lab --qos high", None, None, 60)

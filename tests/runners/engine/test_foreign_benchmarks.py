@@ -221,6 +221,13 @@ def test_a_missing_file_is_one_sentence() -> None:
         get_benchmark("nowhere.py:Corridor")
 
 
+def test_a_file_without_content_is_not_read(tmp_path: Path) -> None:
+    """What the kernel shows as a file has no size; /proc/kmsg says nothing for ever to whoever reads it."""
+    (tmp_path / "kernel.py").symlink_to("/proc/kmsg")
+    with pytest.raises(UsageError, match=r"there is no file .*kernel\.py, or it is empty"):
+        get_benchmark(f"{tmp_path / 'kernel.py'}:Corridor")
+
+
 def test_a_worker_starts_no_workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SIMRUN_WORKER", "0")
     with pytest.raises((UsageError, WorkerError), match="a worker would start workers"):
