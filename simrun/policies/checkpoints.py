@@ -247,8 +247,8 @@ def _matches(pattern: str) -> list[str]:
 
 def _without_links(names: list[str]) -> list[str]:
     """Leave out links to what is matched itself: ``checkpoints/last`` beside the folder that it points to."""
-    real = {Path(name).resolve() for name in names if not Path(name).is_symlink()}
-    return [name for name in names if not Path(name).is_symlink() or Path(name).resolve() not in real]
+    real = {os.path.realpath(name) for name in names if not Path(name).is_symlink()}
+    return [name for name in names if not Path(name).is_symlink() or os.path.realpath(name) not in real]
 
 
 def _file_digest(file: Path) -> bytes:

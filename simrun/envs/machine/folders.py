@@ -32,7 +32,7 @@ def data_home() -> Path:
 def assets_root() -> Path:
     """The assets root: ``$SIMRUN_ASSETS`` if set, else ``assets`` in `data_home`."""
     explicit = os.environ.get(ASSETS_VARIABLE)
-    return Path(explicit).expanduser().resolve() if explicit else data_home() / "assets"
+    return Path(os.path.realpath(Path(explicit).expanduser())) if explicit else data_home() / "assets"
 
 
 CACHE_VARIABLES: Mapping[str, str] = {

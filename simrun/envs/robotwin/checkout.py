@@ -67,7 +67,7 @@ class Checkout:
                 f"{ROOT_VARIABLE} is not set: RoboTwin runs from your own checkout; run: git clone {REPOSITORY}, "
                 f"download its assets with its scripts/_download_assets.sh, and set {ROOT_VARIABLE} to the checkout"
             )
-        root = Path(value).expanduser().resolve() if value else remembered_checkout().resolve()
+        root = Path(os.path.realpath(Path(value).expanduser() if value else remembered_checkout()))
         _check_root(root, ROOT_VARIABLE if value else str(remembered_checkout()))
         return cls(root, _find_assets(root))
 
@@ -78,12 +78,12 @@ class Checkout:
         Raises:
             AssetError: it is no checkout, or simrun's data folder cannot be written to.
         """
-        _check_root(root.resolve(), "--from")
+        _check_root(Path(os.path.realpath(root)), "--from")
         link = remembered_checkout()
         try:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
-            link.symlink_to(root.resolve())
+            link.symlink_to(os.path.realpath(root))
         except OSError as error:
             raise AssetError(f"{link} cannot be written: {error.strerror}") from None
 
@@ -169,7 +169,7 @@ def _check_root(root: Path, named_by: str) -> None:
 
 def _find_assets(root: Path) -> Path:
     explicit = os.environ.get(ASSETS_VARIABLE)
-    places = [Path(explicit).expanduser().resolve()] if explicit else []
+    places = [Path(os.path.realpath(Path(explicit).expanduser()))] if explicit else []
     places += [root / "assets", root.parent / "robotwin", assets_root() / "robotwin"]
     for place in places:
         if (place / EMBODIMENT).is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Annotated
@@ -55,7 +56,7 @@ def accept_seeds(
         "block": seed,
         "planner": planner,
         "longest": give_up,
-        "out": str((out or episode_file_path(name)).resolve()),
+        "out": os.path.realpath(out or episode_file_path(name)),
     }
     command = [find_interpreter(_BENCHMARKS[name]), bootstrap.__file__, "simrun.envs.robotwin.seed_search"]
     raise typer.Exit(subprocess.call([*command, json.dumps(request)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -159,7 +160,7 @@ def _from_name(module: str) -> Any:
 
 
 def _from_file(file: Path) -> Any:
-    path = file.expanduser().resolve()
+    path = Path(os.path.realpath(file.expanduser()))
     name = f"simrun_checkpoint_{path.stem}"
     spec = util.spec_from_file_location(name, path)
     assert spec is not None

@@ -149,7 +149,7 @@ class OpenvlaPolicy(Policy):
         self._device = choose_device(self._torch, request.options)
         self._dtype = choose_dtype(self._torch, request.options, self._torch.bfloat16)
         if request.options.source is not None:
-            sys.path.insert(0, str(Path(request.options.source).expanduser().resolve()))
+            sys.path.insert(0, os.path.realpath(os.path.expanduser(request.options.source)))
         options = {"trust_remote_code": True, "local_files_only": True}
         try:
             self._processor = transformers.AutoProcessor.from_pretrained(folder, **options)

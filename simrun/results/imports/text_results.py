@@ -8,6 +8,7 @@ last line, below folders of task, policy, configuration, checkpoint and time); s
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def read_rates(path: Path, episodes: int | None) -> Sequence[Outcomes]:
         except (OSError, ValueError) as error:
             raise UsageError(f"{file} cannot be read: {error}") from None
         # .../task/policy/configuration/checkpoint/time/_result.txt
-        parts = file.resolve().parts[-6:-2]
+        parts = Path(os.path.realpath(file)).parts[-6:-2]
         try:
             rate = float(lines[-1])
         except (ValueError, IndexError):

@@ -38,7 +38,7 @@ def method(cells: Sequence[Cell]) -> str:
     protocols = ", ".join(dict.fromkeys(cell.protocol for cell in cells))
     estimates = [estimate for cell in cells if (estimate := headline(cell)) is not None]
     states = sorted({estimate.n for estimate in estimates})
-    span = f"{states[0]}" if len(states) == 1 else f"{states[0]} to {states[-1]}"
+    span = " to ".join(map(str, dict.fromkeys((states[0], states[-1])))) if states else "no"
     seeds = max((len(cell.policy_seeds) for cell in cells), default=1)
     intervals = [estimate.interval for estimate in estimates if estimate.interval]
     level = f"{intervals[0].level:.0%} intervals" if intervals else "no intervals"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +59,7 @@ def record(benchmark: Benchmark, folder: Path) -> Iterator[Path]:
 
 def _work(benchmark: Benchmark, work: str, folder: Path, python: str | None = None) -> Iterator[Any]:
     with _worker(benchmark, folder) as worker:
-        told = {"work": work, "folder": str(folder.resolve()), "python": python}
+        told = {"work": work, "folder": os.path.realpath(folder), "python": python}
         request = {"op": "experiment", **address(benchmark), **told}
         worker.call(request, _SECONDS)
         while (finding := worker.call({"op": "finding"}, _SECONDS)["finding"]) is not None:

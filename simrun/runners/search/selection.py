@@ -268,5 +268,5 @@ def link_best(out: Path, checkpoint: str) -> None:
     link = out / "best"
     partial = out / f".best.{os.getpid()}"
     partial.unlink(missing_ok=True)
-    partial.symlink_to(target.resolve())
+    partial.symlink_to(os.path.realpath(target))
     partial.replace(link)

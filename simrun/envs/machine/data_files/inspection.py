@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -158,7 +159,7 @@ class _Memory:
 
     def __init__(self, folder: Path, afresh: bool) -> None:
         self._folder = folder
-        name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+        name = hashlib.sha256(os.path.realpath(folder).encode()).hexdigest()[:16]
         self._file = data_home() / "verified-assets" / f"{name}.json"
         self._known = {} if afresh else self._read()
         self._changed = False

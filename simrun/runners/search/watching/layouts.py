@@ -124,7 +124,7 @@ def _search(folder: Path, layouts: list[Layout], skip: Path | None, depth: int) 
         layout = next((one for one in layouts if one.matches(path)), None)
         if layout is not None:
             yield Sighting(path, layout)
-        elif entry.is_dir() and depth > 0 and (skip is None or path.resolve() != skip.resolve()):
+        elif entry.is_dir() and depth > 0 and (skip is None or os.path.realpath(path) != os.path.realpath(skip)):
             yield from _search(path, layouts, skip, depth - 1)
 
 

@@ -40,7 +40,7 @@ def delete(sighting: Sighting, root: Path) -> Path:
         UsageError: it does not lie below the watched folder, or cannot be deleted.
     """
     unit = sighting.layout.unit(sighting.path)
-    if unit.is_symlink() or root.resolve() not in unit.resolve().parents:
+    if unit.is_symlink() or Path(os.path.realpath(root)) not in Path(os.path.realpath(unit)).parents:
         raise UsageError(f"{unit} does not lie in {root}; it is not deleted")
     doomed = unit.with_name(f".{unit.name}.{uuid.uuid4().hex}")
     try:
@@ -56,6 +56,6 @@ def delete(sighting: Sighting, root: Path) -> Path:
 
 def _is_linked(unit: Path) -> bool:
     """Whether a link beside it (``last``, ``best``) points to it or into it."""
-    own = unit.resolve()
-    targets = [entry.resolve() for entry in unit.parent.iterdir() if entry.is_symlink()]
+    own = Path(os.path.realpath(unit))
+    targets = [Path(os.path.realpath(entry)) for entry in unit.parent.iterdir() if entry.is_symlink()]
     return any(target == own or own in target.parents for target in targets)
