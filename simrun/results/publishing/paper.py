@@ -25,6 +25,8 @@ PAPER = "table.tex"
 _MOST_PAIRS = 15
 """Comparisons that are printed; of more candidates a paper compares the few that it argues about."""
 
+_NO_MEAN = "no mean, because of a planned task no episode was finished"
+
 _VERSION = re.compile(r"\d+(\.\d+)+\S*")
 
 
@@ -38,13 +40,13 @@ def method(cells: Sequence[Cell]) -> str:
     protocols = ", ".join(dict.fromkeys(cell.protocol for cell in cells))
     estimates = [estimate for cell in cells if (estimate := headline(cell)) is not None]
     states = sorted({estimate.n for estimate in estimates})
-    span = " to ".join(map(str, dict.fromkeys((states[0], states[-1])))) if states else "no"
+    span = f"{' to '.join(map(str, dict.fromkeys((states[0], states[-1]))))} initial states" if states else _NO_MEAN
     seeds = max((len(cell.policy_seeds) for cell in cells), default=1)
     intervals = [estimate.interval for estimate in estimates if estimate.interval]
     level = f"{intervals[0].level:.0%} intervals" if intervals else "no intervals"
     methods = ", ".join(dict.fromkeys(interval.method for interval in intervals))
     incomplete = sum(not cell.complete for cell in cells)
-    sentence = f"Protocol {protocols}; {span} initial states"
+    sentence = f"Protocol {protocols}; {span}"
     sentence += f", {seeds} policy seeds averaged within each" if seeds > 1 else ""
     sentence += f"; {level}" + (f" ({methods})" if methods else "")
     sentence += f"; {incomplete} of {len(cells)} results are incomplete" if incomplete else ""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from simrun.errors import JournalError
 from simrun.results import EpisodeRecord
 from simrun.results.page import write_report
 from simrun.results.page.overview import short_labels
@@ -49,6 +50,15 @@ def boot_of(page: str) -> dict[str, Any]:
 def film(run: Run, one: EpisodeRecord) -> None:
     frames = [np.full((64, 64, 3), 5 * index, np.uint8) for index in range(40)]
     write_video(run.path / str(one.video), frames, one)
+
+
+def test_a_circle_of_links_in_its_place_is_one_sentence(make_run: MakeRun, tmp_path: Path) -> None:
+    circle = tmp_path / "circle.html"
+    circle.symlink_to(circle.name)
+    run = Run.read(make_run([replace(one, video=f"videos/{video_name(one)}") for one in sweep()[:1]]))
+    film(run, run.records[0])
+    with pytest.raises(JournalError, match=r"circle\.html cannot be written: Too many levels of symbolic links"):
+        write_report([run], circle, videos="linked")
 
 
 def test_is_one_file_that_asks_for_nothing(make_run: MakeRun) -> None:
