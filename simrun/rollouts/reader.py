@@ -45,7 +45,7 @@ class RolloutSet:
             opened = cls(folder, read_object(folder / layout.INFO))
             # What is asked of it later is looked at here, once.
             _ = len(opened), opened.cameras, opened.action_names, opened.info["robot_type"], opened.info["fps"]
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
             raise JournalError(f"{folder} holds no readable rollouts: {error!r}") from None
         return opened
 
@@ -183,7 +183,7 @@ def _damage_named(file: Path) -> Iterator[None]:
     pyarrow = layout.import_pyarrow()
     try:
         yield
-    except (LookupError, ValueError, TypeError, AttributeError, pyarrow.ArrowException) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, OverflowError, pyarrow.ArrowException) as error:
         raise JournalError(f"the rollout {file} is damaged: {error}") from None
 
 

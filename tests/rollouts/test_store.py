@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,15 @@ def test_a_damaged_set_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / layout.file_of("data", 0)).write_bytes(b"PAR1")
     with pytest.raises(JournalError, match="cannot be read"):
         _ = RolloutSet.open(tmp_path)[0].actions
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1", "1e30", "[]", '"x"', "null"])
+def test_a_set_of_no_number_of_episodes_is_one_sentence(tmp_path: Path, number: str) -> None:
+    write(RolloutStore(tmp_path, SCHEMA), make_steps(1, 2))
+    info = tmp_path / layout.INFO
+    info.write_text(re.sub('"total_episodes": *1', f'"total_episodes": {number}', info.read_text()))
+    with pytest.raises(JournalError, match="holds no readable rollouts"):
+        RolloutSet.open(tmp_path)
 
 
 @pytest.mark.parametrize("held", [{"other": [1]}, {layout.ACTION: [1]}, {layout.ACTION: ["x"], "task_index": [9]}, {}])
