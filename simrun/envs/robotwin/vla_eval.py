@@ -53,7 +53,7 @@ def import_expert_seeds(
         accepted_by: list[Mapping[str, Any]] = document["provenance"]
     except OSError as error:
         raise AssetError(f"the seed list {list_file} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise AssetError(f"the seed list {list_file} is not what vla-eval {VERSION} carries ({error!r})") from None
     provenance = {
         "source": f"{DISTRIBUTION} {VERSION}",

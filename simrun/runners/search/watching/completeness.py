@@ -144,7 +144,7 @@ def _is_whole_safetensors(file: Path) -> bool:
                 return False
             header = parse_json(stream.read(length))
             ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
-        except (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        except (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
             return False
     return size >= 8 + int(length) + max(ends, default=0)
 
