@@ -25,6 +25,7 @@ from simrun.runners.search.watching.watcher import WatchSettings, watch
 from simrun.runners.sweep import make_config
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_SOON = 10.0
 
 
 def command(
@@ -102,6 +103,9 @@ def command(
     """
     settled = parse_duration(settle, "--settle") or 0.0
     pause = parse_duration(interval, "--interval") or 0.0
+    if once:
+        # The second look, which tells whether a file still grows, comes soon, whatever is set for a long watch.
+        pause = min(pause, _SOON)
     settings = WatchSettings(
         root=directory,
         out=out or Path("runs") / f"watch-{directory.absolute().name}",

@@ -207,8 +207,9 @@ def _check_size(metadata: Any, file: Path) -> None:
 
 def _read(path: Path, columns: list[str] | None = None) -> Any:
     pyarrow = layout.import_pyarrow()
-    files = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.exists() and not file.is_dir()]
     try:
+        named = path.rglob("*") if path.is_dir() else [path]
+        files = [file for file in named if file.exists() and not file.is_dir()]
         if strange := [file for file in files if not file.is_file()]:
             raise OSError(f"{strange[0].name} is no regular file")
         for file in files:

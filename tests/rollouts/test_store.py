@@ -132,6 +132,15 @@ def test_a_set_of_no_number_of_episodes_is_one_sentence(tmp_path: Path, number: 
         RolloutSet.open(tmp_path)
 
 
+def test_a_folder_of_the_kernels_in_a_rollouts_place_is_one_sentence(tmp_path: Path) -> None:
+    write(RolloutStore(tmp_path, SCHEMA), make_steps(1, 2))
+    data = tmp_path / layout.file_of("data", 0)
+    data.unlink()
+    data.symlink_to("/proc")
+    with pytest.raises(JournalError, match="cannot be read"):
+        _ = RolloutSet.open(tmp_path)[0].actions
+
+
 @pytest.mark.parametrize("held", [{"other": [1]}, {layout.ACTION: [1]}, {layout.ACTION: ["x"], "task_index": [9]}, {}])
 def test_a_rollout_of_other_columns_is_one_sentence(tmp_path: Path, held: dict[str, list[object]]) -> None:
     import pyarrow
