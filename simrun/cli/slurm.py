@@ -24,7 +24,7 @@ from simrun.runners.cluster.executors import make_executor
 from simrun.runners.cluster.leases import DEFAULT_LEASE
 from simrun.runners.cluster.sharded_runs import ShardedRun, finish_run, plan_shards, reopen
 from simrun.runners.cluster.shards import Sharding
-from simrun.runners.cluster.slurm import Resources, SlurmExecutor
+from simrun.runners.cluster.slurm import Resources, SlurmExecutor, read_script
 from simrun.runners.sweep import SweepConfig
 
 _SWEEP = "simrun.sweep"
@@ -147,7 +147,7 @@ def _refuse_while_live(slurm: SlurmExecutor, run: Path) -> None:
 
 def _show(slurm: SlurmExecutor, work: ShardedRun, scripts: list[Path]) -> None:
     for script in scripts:
-        print(f"--- {script}\n{script.read_text(encoding='utf-8', errors='surrogateescape')}")
+        print(f"--- {script}\n{read_script(script)}")
     print("--- submitted by")
     print("\n".join(slurm.commands(work)))
     try:

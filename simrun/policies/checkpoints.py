@@ -12,6 +12,7 @@ from importlib import util
 from pathlib import Path
 
 from simrun import doors
+from simrun.envs.machine.folders import real_path
 from simrun.envs.machine.regular_files import files_below, open_regular
 from simrun.errors import CheckpointError, UnknownNameError
 from simrun.policies.hub import SCHEME, HubName, folder_of, pinned
@@ -247,8 +248,8 @@ def _matches(pattern: str) -> list[str]:
 
 def _without_links(names: list[str]) -> list[str]:
     """Leave out links to what is matched itself: ``checkpoints/last`` beside the folder that it points to."""
-    real = {os.path.realpath(name) for name in names if not Path(name).is_symlink()}
-    return [name for name in names if not Path(name).is_symlink() or os.path.realpath(name) not in real]
+    real = {real_path(Path(name)) for name in names if not Path(name).is_symlink()}
+    return [name for name in names if not Path(name).is_symlink() or real_path(Path(name)) not in real]
 
 
 def _file_digest(file: Path) -> bytes:

@@ -29,10 +29,18 @@ def data_home() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "simrun"
 
 
+def real_path(path: Path) -> Path:
+    """Where a path leads, links followed; a circle of links stays what it is.
+
+    `Path.resolve` raises a RuntimeError for a circle before Python 3.13, which no reader expects.
+    """
+    return Path(os.path.realpath(path))
+
+
 def assets_root() -> Path:
     """The assets root: ``$SIMRUN_ASSETS`` if set, else ``assets`` in `data_home`."""
     explicit = os.environ.get(ASSETS_VARIABLE)
-    return Path(os.path.realpath(Path(explicit).expanduser())) if explicit else data_home() / "assets"
+    return real_path(Path(explicit).expanduser()) if explicit else data_home() / "assets"
 
 
 CACHE_VARIABLES: Mapping[str, str] = {

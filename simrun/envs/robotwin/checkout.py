@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 from simrun.envs.machine.data_files import STANDINS_FILE, assets_root, data_home
+from simrun.envs.machine.folders import real_path
 from simrun.errors import AssetError
 
 ROOT_VARIABLE = "ROBOTWIN_ROOT"
@@ -67,7 +68,7 @@ class Checkout:
                 f"{ROOT_VARIABLE} is not set: RoboTwin runs from your own checkout; run: git clone {REPOSITORY}, "
                 f"download its assets with its scripts/_download_assets.sh, and set {ROOT_VARIABLE} to the checkout"
             )
-        root = Path(os.path.realpath(Path(value).expanduser() if value else remembered_checkout()))
+        root = real_path(Path(value).expanduser() if value else remembered_checkout())
         _check_root(root, ROOT_VARIABLE if value else str(remembered_checkout()))
         return cls(root, _find_assets(root))
 
@@ -78,12 +79,12 @@ class Checkout:
         Raises:
             AssetError: it is no checkout, or simrun's data folder cannot be written to.
         """
-        _check_root(Path(os.path.realpath(root)), "--from")
+        _check_root(real_path(root), "--from")
         link = remembered_checkout()
         try:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
-            link.symlink_to(os.path.realpath(root))
+            link.symlink_to(real_path(root))
         except OSError as error:
             raise AssetError(f"{link} cannot be written: {error.strerror}") from None
 
@@ -169,7 +170,7 @@ def _check_root(root: Path, named_by: str) -> None:
 
 def _find_assets(root: Path) -> Path:
     explicit = os.environ.get(ASSETS_VARIABLE)
-    places = [Path(os.path.realpath(Path(explicit).expanduser()))] if explicit else []
+    places = [real_path(Path(explicit).expanduser())] if explicit else []
     places += [root / "assets", root.parent / "robotwin", assets_root() / "robotwin"]
     for place in places:
         if (place / EMBODIMENT).is_dir():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from simrun.envs.machine import bootstrap
+from simrun.envs.machine.folders import real_path
 from simrun.envs.machine.interpreters import find_interpreter
 from simrun.envs.robotwin.benchmark import RobotwinEasy, RobotwinHard, task_names
 from simrun.envs.robotwin.episode_files import episode_file_path
@@ -56,7 +56,7 @@ def accept_seeds(
         "block": seed,
         "planner": planner,
         "longest": give_up,
-        "out": os.path.realpath(out or episode_file_path(name)),
+        "out": str(real_path(out or episode_file_path(name))),
     }
     command = [find_interpreter(_BENCHMARKS[name]), bootstrap.__file__, "simrun.envs.robotwin.seed_search"]
     raise typer.Exit(subprocess.call([*command, json.dumps(request)]))

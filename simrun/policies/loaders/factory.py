@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -11,6 +10,7 @@ from importlib import import_module, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simrun.envs.machine.folders import real_path
 from simrun.errors import CheckpointError, SimrunError, UsageError
 from simrun.policies.checkpoints import factory_parts, module_source
 from simrun.policies.conventions import Convention
@@ -160,7 +160,7 @@ def _from_name(module: str) -> Any:
 
 
 def _from_file(file: Path) -> Any:
-    path = Path(os.path.realpath(file.expanduser()))
+    path = real_path(file.expanduser())
     name = f"simrun_checkpoint_{path.stem}"
     spec = util.spec_from_file_location(name, path)
     assert spec is not None

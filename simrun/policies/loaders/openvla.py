@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simrun.envs.machine.folders import real_path
 from simrun.envs.machine.regular_files import read_document
 from simrun.errors import CheckpointError
 from simrun.policies.checkpoints import check_exists, check_inventory
@@ -149,7 +150,7 @@ class OpenvlaPolicy(Policy):
         self._device = choose_device(self._torch, request.options)
         self._dtype = choose_dtype(self._torch, request.options, self._torch.bfloat16)
         if request.options.source is not None:
-            sys.path.insert(0, os.path.realpath(os.path.expanduser(request.options.source)))
+            sys.path.insert(0, str(real_path(Path(request.options.source).expanduser())))
         options = {"trust_remote_code": True, "local_files_only": True}
         try:
             self._processor = transformers.AutoProcessor.from_pretrained(folder, **options)

@@ -8,11 +8,11 @@ last line, below folders of task, policy, configuration, checkpoint and time); s
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from simrun.envs.machine.folders import real_path
 from simrun.envs.machine.regular_files import LARGEST_DOCUMENT, files_below, read_document, read_regular
 from simrun.errors import UsageError
 from simrun.results.imports.outcomes import Outcomes, Reader, counted_rate, read_csv
@@ -34,7 +34,7 @@ def read_rates(path: Path, episodes: int | None) -> Sequence[Outcomes]:
         except (OSError, ValueError) as error:
             raise UsageError(f"{file} cannot be read: {error}") from None
         # .../task/policy/configuration/checkpoint/time/_result.txt
-        parts = Path(os.path.realpath(file)).parts[-6:-2]
+        parts = real_path(file).parts[-6:-2]
         try:
             rate = float(lines[-1])
         except (ValueError, IndexError):

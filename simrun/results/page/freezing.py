@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from simrun.envs.machine.folders import real_path
 from simrun.envs.machine.regular_files import open_to_write, read_regular
 from simrun.envs.protocols import plain_name
 from simrun.errors import JournalError, UnknownNameError
@@ -56,7 +57,7 @@ def write_report(runs: Sequence[Run], path: Path, *, videos: str = "linked", mix
                 return "data:video/mp4;base64," + base64.b64encode(read_regular(file)).decode()
             except ValueError as error:
                 raise JournalError(f"{file} {error}; choose --videos linked") from None
-        return quote(os.path.relpath(file, os.path.dirname(os.path.realpath(path))).replace(os.sep, "/"))
+        return quote(os.path.relpath(file, real_path(path).parent).replace(os.sep, "/"))
 
     document = Document(runs, video_of, mix_fingerprints=mix_fingerprints)
     overview = document.overview()
@@ -102,5 +103,5 @@ def video_file(run: Run, record: EpisodeRecord) -> Path | None:
     """The film of an episode; None without one. Nothing outside the run folder is ever shown."""
     if record.video is None:
         return None
-    file = Path(os.path.realpath(run.path / record.video))
-    return file if file.is_relative_to(os.path.realpath(run.path)) and file.is_file() else None
+    file = real_path(run.path / record.video)
+    return file if file.is_relative_to(real_path(run.path)) and file.is_file() else None

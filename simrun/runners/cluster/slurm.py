@@ -219,11 +219,14 @@ def _scripts(run: Path) -> list[Path]:
     return [run / "slurm" / "shards.sbatch", run / "slurm" / "finish.sbatch"]
 
 
+def read_script(script: Path) -> str:
+    """A script as `SlurmExecutor.write_scripts` wrote it; a name in it may be no UTF-8."""
+    return script.read_text(encoding="utf-8", errors="surrogateescape")
+
+
 def _limit(script: Path) -> str:
     """How many tasks the script lets run at a time, ``%N``; the command line would override it otherwise."""
-    found = re.search(
-        r"^#SBATCH --array=\S*(%\d+)$", script.read_text(encoding="utf-8", errors="surrogateescape"), re.MULTILINE
-    )
+    found = re.search(r"^#SBATCH --array=\S*(%\d+)$", read_script(script), re.MULTILINE)
     return found[1] if found else ""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from simrun.envs import Benchmark
 from simrun.envs.laboratory.laboratory import Laboratory
 from simrun.envs.laboratory.replaying import ReplayReport
+from simrun.envs.machine.folders import real_path
 from simrun.envs.machine.interpreters import find_interpreter
 from simrun.runners.engine.process import WorkerProcess
 from simrun.runners.engine.wire import address
@@ -59,7 +59,7 @@ def record(benchmark: Benchmark, folder: Path) -> Iterator[Path]:
 
 def _work(benchmark: Benchmark, work: str, folder: Path, python: str | None = None) -> Iterator[Any]:
     with _worker(benchmark, folder) as worker:
-        told = {"work": work, "folder": os.path.realpath(folder), "python": python}
+        told = {"work": work, "folder": str(real_path(folder)), "python": python}
         request = {"op": "experiment", **address(benchmark), **told}
         worker.call(request, _SECONDS)
         while (finding := worker.call({"op": "finding"}, _SECONDS)["finding"]) is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from simrun.envs import Episode
+from simrun.envs.machine.folders import real_path
 from simrun.envs.machine.regular_files import write_json
 from simrun.envs.scoring import Scoring
 from simrun.errors import InfrastructureError, UsageError
@@ -268,5 +269,5 @@ def link_best(out: Path, checkpoint: str) -> None:
     link = out / "best"
     partial = out / f".best.{os.getpid()}"
     partial.unlink(missing_ok=True)
-    partial.symlink_to(os.path.realpath(target))
+    partial.symlink_to(real_path(target))
     partial.replace(link)

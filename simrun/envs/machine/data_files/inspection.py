@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from simrun.envs.machine.data_files.manifest import Manifest, blob_hash
-from simrun.envs.machine.folders import STANDINS_FILE, data_home
+from simrun.envs.machine.folders import STANDINS_FILE, data_home, real_path
 from simrun.envs.machine.regular_files import read_document, read_object, write_json
 
 LFS_POINTER = b"version https://git-lfs"
@@ -159,7 +158,7 @@ class _Memory:
 
     def __init__(self, folder: Path, afresh: bool) -> None:
         self._folder = folder
-        name = hashlib.sha256(os.path.realpath(folder).encode()).hexdigest()[:16]
+        name = hashlib.sha256(str(real_path(folder)).encode()).hexdigest()[:16]
         self._file = data_home() / "verified-assets" / f"{name}.json"
         self._known = {} if afresh else self._read()
         self._changed = False

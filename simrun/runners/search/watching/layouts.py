@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simrun import doors
+from simrun.envs.machine.folders import real_path
 from simrun.envs.machine.regular_files import read_document
 from simrun.errors import UnknownNameError
 from simrun.policies.registry import get_loader
@@ -124,7 +125,7 @@ def _search(folder: Path, layouts: list[Layout], skip: Path | None, depth: int) 
         layout = next((one for one in layouts if one.matches(path)), None)
         if layout is not None:
             yield Sighting(path, layout)
-        elif entry.is_dir() and depth > 0 and (skip is None or os.path.realpath(path) != os.path.realpath(skip)):
+        elif entry.is_dir() and depth > 0 and (skip is None or real_path(path) != real_path(skip)):
             yield from _search(path, layouts, skip, depth - 1)
 
 

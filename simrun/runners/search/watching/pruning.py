@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from simrun.envs.machine.folders import real_path
 from simrun.errors import UsageError
 from simrun.runners.search.watching.layouts import Sighting
 
@@ -40,7 +41,7 @@ def delete(sighting: Sighting, root: Path) -> Path:
         UsageError: it does not lie below the watched folder, or cannot be deleted.
     """
     unit = sighting.layout.unit(sighting.path)
-    if unit.is_symlink() or Path(os.path.realpath(root)) not in Path(os.path.realpath(unit)).parents:
+    if unit.is_symlink() or real_path(root) not in real_path(unit).parents:
         raise UsageError(f"{unit} does not lie in {root}; it is not deleted")
     doomed = unit.with_name(f".{unit.name}.{uuid.uuid4().hex}")
     try:
@@ -56,6 +57,6 @@ def delete(sighting: Sighting, root: Path) -> Path:
 
 def _is_linked(unit: Path) -> bool:
     """Whether a link beside it (``last``, ``best``) points to it or into it."""
-    own = Path(os.path.realpath(unit))
-    targets = [Path(os.path.realpath(entry)) for entry in unit.parent.iterdir() if entry.is_symlink()]
+    own = real_path(unit)
+    targets = [real_path(entry) for entry in unit.parent.iterdir() if entry.is_symlink()]
     return any(target == own or own in target.parents for target in targets)
