@@ -19,9 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import mujoco
+import numpy.typing as npt
 
 from simrun.envs.machine.folders import cache_folder
 from simrun.envs.machine.numerics import describe_processor
@@ -95,15 +97,27 @@ def model_key(xml: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def release_textures(model: mujoco.MjModel) -> None:
-    """Give the memory of a model's textures back when OpenGL has copied them; in the model they are black then."""
-    page, pixels = mmap.PAGESIZE, model.tex_data
-    begin = -(-pixels.ctypes.data // page) * page
-    length = (pixels.ctypes.data + pixels.nbytes - begin) // page * page
-    if length > 0:
-        libc = ctypes.CDLL(None)
-        libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-        libc.madvise(begin, length, mmap.MADV_DONTNEED)
+def release_drawn(model: mujoco.MjModel) -> None:
+    """Give back the memory of what OpenGL has copied: textures, and the surfaces of meshes with their bounding boxes.
+
+    MuJoCo looks at it for rays and signed distances only, which no task has. In the model it is zero then.
+    """
+    first = min(model.mesh_bvhadr[model.mesh_bvhnum > 0], default=model.nbvh)
+    boxes = slice(first, first + model.mesh_bvhnum.sum())
+    _give_back(model.tex_data, model.mesh_normal, model.mesh_texcoord, model.mesh_facenormal, model.mesh_facetexcoord)
+    _give_back(model.bvh_aabb[boxes], model.bvh_child[boxes], model.bvh_nodeid[boxes], model.bvh_depth[boxes])
+    _trim_heap()
+
+
+def _give_back(*arrays: npt.NDArray[Any]) -> None:
+    page = mmap.PAGESIZE
+    release = ctypes.CDLL(None).madvise
+    release.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    for array in arrays:
+        begin = -(-array.ctypes.data // page) * page
+        length = (array.ctypes.data + array.nbytes - begin) // page * page
+        if length > 0:
+            release(begin, length, mmap.MADV_DONTNEED)
 
 
 def _read(folder: Path, key: str) -> mujoco.MjModel | None:
@@ -179,6 +193,10 @@ def _keep_no_assets() -> None:
 def _release_compiler() -> None:
     """Give back what MuJoCo's compiler keeps when it is through: the last XML, with every texture and mesh it named."""
     mujoco.MjModel.from_xml_string("<mujoco/>")
+    _trim_heap()
+
+
+def _trim_heap() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -190,10 +190,10 @@ class LiberoEnv(BenchmarkEnv):
         if self._renderer is None:
             from simrun.envs.libero.rendering import SceneRenderer
 
-            assert scene.textured
+            assert scene.drawable
             heights, widths = zip(*self.protocol.cameras.values(), strict=True)
             self._renderer = SceneRenderer(scene.model, max(heights), max(widths))
-            scene.release_textures()
+            scene.release_drawn()
         return self._renderer.render(scene.sampled_view(), CAMERAS[camera], height, width, self.scene_change)
 
     def _shutdown(self) -> None:

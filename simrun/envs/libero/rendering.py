@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import atexit
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -53,7 +55,8 @@ class SceneRenderer:
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         try:
-            self._context: Any = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150)
+            with _only_drawn_textures(model):
+                self._context: Any = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150)
         except mujoco.FatalError as error:
             raise RendererError(f"OpenGL could not take the scene up: {error}; try MUJOCO_GL=osmesa") from error
         _renderers.add(self)
@@ -121,6 +124,26 @@ def describe_opengl() -> dict[str, str]:
     gl: Any = import_module("OpenGL.GL")
     strings = {name: gl.glGetString(getattr(gl, f"GL_{name.upper()}")) for name in ("vendor", "renderer", "version")}
     return {"backend": find_backend(), **{name: (value or b"").decode() for name, value in strings.items()}}
+
+
+@contextmanager
+def _only_drawn_textures(model: mujoco.MjModel) -> Iterator[None]:
+    """In this block textures that nothing wears which is drawn have one pixel.
+
+    The living room's model holds two for a table that is not there; OpenGL would make 122 MiB of each.
+    """
+    worn_by = (model.geom_matid[model.geom_group != _COLLISION_GROUP], model.site_matid, model.tendon_matid)
+    materials = np.concatenate((*worn_by, model.skin_matid, model.flex_matid))
+    drawn = np.isin(np.arange(model.ntex), model.mat_texid[materials[materials >= 0]])
+    drawn |= model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX.value
+    whole = [(sizes, sizes.copy()) for sizes in (model.tex_width, model.tex_height)]
+    for sizes, _ in whole:
+        sizes[~drawn] = 1
+    try:
+        yield
+    finally:
+        for sizes, before in whole:
+            sizes[:] = before
 
 
 def _free_all(context: Any) -> None:

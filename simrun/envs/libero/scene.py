@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simrun.envs.libero.arm import Arm
-from simrun.envs.libero.compiled_models import release_textures
+from simrun.envs.libero.compiled_models import release_drawn
 from simrun.envs.libero.fixtures import (
     Poses,
     draw_poses,
@@ -58,7 +58,7 @@ class Scene:
         self._compiled_view = CameraPose(
             *(tuple(row[self._agentview]) for row in (self.model.cam_pos, self.model.cam_quat))
         )
-        self.textured = True
+        self.drawable = True
         self._fixtures = fixture_bodies(self.problem)
         self._compiled_poses = read_poses(self.model, self._fixtures)
         self._drawn_poses: dict[tuple[int, bool], Poses] = {}
@@ -97,10 +97,10 @@ class Scene:
         """Name of the task."""
         return self.recipe.task
 
-    def release_textures(self) -> None:
-        """Give the textures' memory back, when the one renderer of the scene has taken them up."""
-        release_textures(self.model)
-        self.textured = False
+    def release_drawn(self) -> None:
+        """Give the memory of textures and surfaces back, when the one renderer of the scene has taken them up."""
+        release_drawn(self.model)
+        self.drawable = False
 
     def close(self) -> None:
         """Free model and data."""

@@ -12,12 +12,20 @@ import pytest
 from PIL import Image
 
 from simrun.envs.libero import compiled_models
-from simrun.envs.libero.compiled_models import FOLDER, compiled_model, model_key, release_textures
+from simrun.envs.libero.compiled_models import FOLDER, compiled_model, model_key, release_drawn
 
 SCENE = """<mujoco><asset>
-<texture name="wood" type="2d" file="{file}"/><material name="wood" texture="wood"/></asset>
+<texture name="wood" type="2d" file="{file}"/><material name="wood" texture="wood"/>
+<mesh name="rock" vertex="{rock}"/></asset>
 <worldbody><geom type="box" size="1 1 .1" material="wood"/>
-<body pos="0 0 {height}"><freejoint/><geom type="capsule" size=".1 .2"/></body></worldbody></mujoco>"""
+<body pos="0 0 {height}"><freejoint/><geom type="mesh" mesh="rock"/></body></worldbody></mujoco>"""
+
+corners = np.random.default_rng(0).normal(size=(1000, 3))
+corners *= (0.2, 0.15, 0.1) / np.linalg.norm(corners, axis=1, keepdims=True)
+ROCK = " ".join(f"{value:.6f}" for value in corners.ravel())
+
+SURFACES = {"mesh_normal", "mesh_texcoord", "mesh_facenormal", "mesh_facetexcoord"}
+BOXES = {"bvh_aabb", "bvh_child", "bvh_nodeid", "bvh_depth"}
 
 
 class Kept:
@@ -34,7 +42,7 @@ class Kept:
         Image.fromarray((ramp + grey).astype(np.uint8)).save(self.picture)
 
     def xml(self, height: float = 1.0) -> str:
-        return SCENE.format(file=self.picture, height=height)
+        return SCENE.format(file=self.picture, rock=ROCK, height=height)
 
     def files(self) -> list[Path]:
         return sorted(self.folder.iterdir())
@@ -57,6 +65,14 @@ def arrays(model: mujoco.MjModel) -> dict[str, bytes]:
     """Every array of a model."""
     found = {name: getattr(model, name) for name in dir(model) if not name.startswith("_")}
     return {name: value.tobytes() for name, value in found.items() if isinstance(value, np.ndarray)}
+
+
+def fallen(model: mujoco.MjModel) -> np.ndarray:
+    """Where the rock is when it has fallen upon the table and come to rest there."""
+    data = mujoco.MjData(model)
+    mujoco.mj_step(model, data, 600)
+    assert data.ncon
+    return data.qpos.copy()
 
 
 def test_a_model_is_compiled_once_and_read_to_the_last_bit(kept: Kept) -> None:
@@ -128,11 +144,15 @@ def test_a_missing_file_is_told_by_the_compiler(kept: Kept) -> None:
     assert not kept.folder.exists()
 
 
-def test_released_textures_leave_the_rest_of_the_model_alone(kept: Kept) -> None:
+def test_what_only_drawing_needs_is_released_and_physics_stays_the_same(kept: Kept) -> None:
     model = compiled_model(kept.xml())
-    before = arrays(model)
-    release_textures(model)
+    before, fall = arrays(model), fallen(model)
+    release_drawn(model)
     after = arrays(model)
-    assert {name for name in before if before[name] != after[name]} == {"tex_data"}
+    changed = {name for name in before if before[name] != after[name]}
+    assert {"tex_data", "mesh_facenormal", "bvh_aabb"} <= changed <= {"tex_data"} | SURFACES | BOXES
     assert np.mean(model.tex_data == 0) > 0.9
+    bodies = model.mesh_bvhadr[0]
+    assert np.frombuffer(before["bvh_aabb"])[: 6 * bodies].tolist() == model.bvh_aabb[:bodies].ravel().tolist()
+    assert np.array_equal(fallen(model), fall)
     del model
