@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from operator import attrgetter
+from collections.abc import Callable
 from sys import intern
 from typing import Annotated, Any, Literal, TypedDict
 
-from msgspec import Meta, Struct, ValidationError, field
+from msgspec import NODEFAULT, Meta, Raw, Struct, ValidationError, defstruct, field
 from msgspec.json import Decoder, Encoder, decode
-from msgspec.structs import asdict, force_setattr
+from msgspec.structs import FieldInfo, asdict, astuple, fields
 
 from simrun.envs import Episode
 from simrun.envs.episodes import episode_id
@@ -178,18 +178,18 @@ class EpisodeRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
             ValueError, RecursionError: it is no JSON.
         """
         try:
-            record = _DECODER.decode(line)
-        except ValidationError as error:
-            raise JournalError(_in_words(error, decode(line))) from None
+            values = list(astuple(_DECODER.decode(line)))
+            # What stands in many records is kept once: a million records fit into memory.
+            for place in _TEXTS:
+                values[place] = intern(values[place])
+            for place, read in _PARTS:
+                values[place] = _shared(bytes(values[place]), read)
+        except ValidationError:
+            raise JournalError(_what_is_wrong(line)) from None
+        record = cls(*values)
         if record.schema != SCHEMA_VERSION:
             raise JournalError(_of_schema(record.schema))
         record._check()
-        # What stands in many records is kept once: a million records fit into memory.
-        for name, text in zip(_REPEATED, _repeated(record), strict=True):
-            force_setattr(record, name, intern(text))
-        for parts in (record.stages, record.details.get("subtasks")):
-            if type(parts) is list:
-                _share(parts)
         return record
 
     def _check(self) -> None:
@@ -248,26 +248,61 @@ class EpisodeRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
         )
 
 
-_DECODER = Decoder(EpisodeRecord)
-
 _REPEATED = (
     *("checkpoint", "execution", "episode", "benchmark", "protocol", "task", "instruction", "host", "fingerprint"),
     "initial_hash",
 )
 """Texts that many records share."""
-_repeated = attrgetter(*_REPEATED)
+_TEXTS = tuple(map(EpisodeRecord.__struct_fields__.index, _REPEATED))
 
 _MOST_SHARED = 1 << 16
-_shared: dict[bytes, Any] = {}
+_known: dict[bytes, Any] = {}
 _bytes_of = Encoder().encode
 
 
-def _share(parts: list[Any]) -> None:
-    """Put what other records hold already in the place of equal stages, or subtasks of a chain; nobody changes them."""
-    if len(_shared) > _MOST_SHARED:
-        _shared.clear()
-    # By their bytes, because 1 equals True and 1.0.
-    parts[:] = [_shared.setdefault(_bytes_of(part), part) for part in parts]
+def _shared(text: bytes, read: Callable[[bytes], Any] = decode) -> Any:
+    """What a part of a line says; equal texts of many records are one object, which nobody changes."""
+    if len(_known) > _MOST_SHARED:
+        _known.clear()
+    return _known[text] if text in _known else _known.setdefault(text, read(text))
+
+
+def _read_details(text: bytes) -> dict[str, Any]:
+    details = _DETAILS.decode(text)
+    subtasks = details.get("subtasks")
+    if type(subtasks) is list:
+        subtasks[:] = [_shared(_bytes_of(one)) for one in subtasks]
+    return details
+
+
+def _read_stages(text: bytes) -> list[Stage]:
+    return [_shared(_bytes_of(one)) for one in _STAGES.decode(text)]
+
+
+_WHOLE, _DETAILS, _STAGES = Decoder(EpisodeRecord), Decoder(dict[str, Any]), Decoder(list[Stage])
+_READERS: dict[str, Callable[[bytes], Any]] = {"details": _read_details, "stages": _read_stages}
+_PARTS = [(EpisodeRecord.__struct_fields__.index(name), read) for name, read in _READERS.items()]
+
+
+def _line_field(known: FieldInfo) -> tuple[str, Any, Any]:
+    """A field of a record as a line is decoded: parts that are shared stay text."""
+    factory = known.default_factory
+    if known.name in _READERS:
+        return known.name, Raw, NODEFAULT if factory is NODEFAULT else Raw(_bytes_of(factory()))
+    return known.name, known.type, known.default if factory is NODEFAULT else field(default_factory=factory)
+
+
+_DECODER = Decoder(
+    defstruct("_Line", list(map(_line_field, fields(EpisodeRecord))), forbid_unknown_fields=True, gc=False)
+)
+
+
+def _what_is_wrong(line: bytes) -> str:
+    try:
+        _WHOLE.decode(line)
+    except ValidationError as error:
+        return _in_words(error, decode(line))
+    return "a record is wrong"
 
 
 _PLAIN = {"Count": "int", "Measure": "float", "Status": "str", "Stage": "dict[str, Any]"}
