@@ -255,7 +255,7 @@ _REPEATED = (
 """Texts that many records share."""
 _TEXTS = tuple(map(EpisodeRecord.__struct_fields__.index, _REPEATED))
 
-_MOST_SHARED = 1 << 16
+_MOST_SHARED = 1 << 14
 _known: dict[bytes, Any] = {}
 _bytes_of = Encoder().encode
 
