@@ -81,10 +81,11 @@ class Stopwatch(SilentDisplay):
     def rate(self, warm_up: float) -> Rate:
         """What was counted, without the first ``warm_up`` seconds after the first inference."""
         begin = self._inferences[0][0] + warm_up
-        counted = [entry for entry in self._inferences if entry[0] > begin]
+        first, *counted = [entry for entry in self._inferences if entry[0] > begin] or [(0.0, 0, 0.0)]
         if not counted:
             return Rate(0.0, 0.0, 0.0, len(self.records), self.workers, self.remarks)
-        span = counted[-1][0] - begin
+        # From inference to inference: with many workers one at the edge is a good part of a short stretch.
+        span = counted[-1][0] - first[0]
         chunks = sum(batch for _, batch, _ in counted)
         busy = sum(seconds for _, _, seconds in counted)
         return Rate(chunks / span, chunks / len(counted), busy / span, len(self.records), self.workers, self.remarks)
