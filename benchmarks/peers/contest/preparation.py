@@ -146,7 +146,7 @@ def _bridge(preparation: Preparation, workload: Workload, scratch: Path) -> None
     from simrun.envs.simpler_bridge import upstream_recorder
     from simrun.envs.simpler_bridge.laboratory import copy_data
 
-    environment = child_environment(external_semaphore_layer=True)
+    environment = child_environment()
     preparation.environment = {key: value for key, value in environment.items() if os.environ.get(key) != value}
     if not preparation.upstream:
         return

@@ -18,11 +18,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import mujoco
+import numpy as np
 import numpy.typing as npt
 
 from simrun.envs.machine.folders import cache_folder
@@ -98,7 +100,7 @@ def model_key(xml: str) -> str:
 
 
 def release_drawn(model: mujoco.MjModel) -> None:
-    """Give back the memory of what OpenGL has copied: textures, and the surfaces of meshes with their bounding boxes.
+    """Give back the memory of what OpenGL has copied: textures, surfaces, bounding boxes; meshes that collide stay.
 
     MuJoCo looks at it for rays and signed distances only, which no task has. In the model it is zero then.
     """
@@ -106,7 +108,27 @@ def release_drawn(model: mujoco.MjModel) -> None:
     boxes = slice(first, first + model.mesh_bvhnum.sum())
     _give_back(model.tex_data, model.mesh_normal, model.mesh_texcoord, model.mesh_facenormal, model.mesh_facetexcoord)
     _give_back(model.bvh_aabb[boxes], model.bvh_child[boxes], model.bvh_nodeid[boxes], model.bvh_depth[boxes])
+    for begin, end in pairwise([-1, *_colliding_meshes(model), model.nmesh]):
+        corners, faces, sides = (
+            slice(*np.append(addresses, total)[[begin + 1, end]])
+            for addresses, total in (
+                (model.mesh_vertadr, model.nmeshvert),
+                (model.mesh_faceadr, model.nmeshface),
+                (model.mesh_polyadr, model.nmeshpoly),
+            )
+        )
+        _give_back(model.mesh_vert[corners], model.mesh_polymapadr[corners], model.mesh_polymapnum[corners])
+        _give_back(model.mesh_face[faces], model.mesh_polynormal[sides])
     _trim_heap()
+
+
+def _colliding_meshes(model: mujoco.MjModel) -> npt.NDArray[np.int32]:
+    """The meshes whose corners decide contacts, in order."""
+    collides = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
+    collides[np.concatenate((model.pair_geom1, model.pair_geom2))] = True
+    collides &= model.geom_type == mujoco.mjtGeom.mjGEOM_MESH
+    meshes: npt.NDArray[np.int32] = np.unique(model.geom_dataid[collides])
+    return meshes
 
 
 def _give_back(*arrays: npt.NDArray[Any]) -> None:

@@ -64,7 +64,7 @@ class LiberoEnv(BenchmarkEnv):
     def load_scene(self, task: str) -> Scene:
         """The compiled scene of a task. One is kept; that of a task with another model takes its place.
 
-        A scene takes 200 to 400 MB, what OpenGL keeps of it 300 to 850; episodes come grouped by task.
+        A scene takes 200 to 400 MB until it is drawn, what OpenGL keeps of it about 400; episodes come grouped by task.
 
         Raises:
             AssetError: a data file is missing or unreadable.

@@ -92,11 +92,10 @@ def nvidia_driver() -> VulkanDriver | None:
     return VulkanDriver("nvidia", str(manifest), _NVIDIA_KERNEL_DRIVER.read_text().splitlines()[0])
 
 
-def prepare_process(*, external_semaphore_layer: bool = False) -> None:
+def prepare_process() -> None:
     """Load Vulkan's loader and choose the driver for this process; may be called again, and without any driver.
 
-    Args:
-        external_semaphore_layer: also insert the layer that SAPIEN 2 needs on the software driver.
+    On the software driver the layer of ``vulkan_layer.c`` is put in between.
 
     Raises:
         DependencyError: Vulkan's loader is missing, without which SAPIEN cannot even be imported.
@@ -105,12 +104,12 @@ def prepare_process(*, external_semaphore_layer: bool = False) -> None:
     driver = find_driver()
     if driver is None:
         return
-    os.environ.update(_variables(driver, external_semaphore_layer))
+    os.environ.update(_variables(driver))
     if driver.kind == "software":
         _load_in_any_order([Path(path) for path in (read_setup() or {}).get("libraries", ())])
 
 
-def child_environment(*, external_semaphore_layer: bool = False) -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """Environment variables with which a child process renders as this one does after `prepare_process`."""
     environment = dict(os.environ)
     driver = find_driver()
@@ -119,7 +118,7 @@ def child_environment(*, external_semaphore_layer: bool = False) -> dict[str, st
         known = environment.get("LD_LIBRARY_PATH")
         environment["LD_LIBRARY_PATH"] = os.pathsep.join([*libraries, *([known] if known else [])])
     if driver is not None:
-        environment.update(_variables(driver, external_semaphore_layer))
+        environment.update(_variables(driver))
     return environment
 
 
@@ -167,9 +166,9 @@ def load_loader() -> None:
         ctypes.CDLL(str(private[0]), mode=ctypes.RTLD_GLOBAL)
 
 
-def _variables(driver: VulkanDriver, external_semaphore_layer: bool) -> dict[str, str]:
+def _variables(driver: VulkanDriver) -> dict[str, str]:
     variables = {} if driver.kind == "chosen" else {"VK_ICD_FILENAMES": driver.manifest}
-    if driver.kind == "software" and external_semaphore_layer:
+    if driver.kind == "software":
         variables |= {"VK_LAYER_PATH": str(software_folder()), "VK_INSTANCE_LAYERS": LAYER_NAME}
     return variables
 

@@ -15,7 +15,6 @@ import tempfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import ClassVar
 
 from simrun.envs.machine.machine_setup import MachineSetup
 from simrun.envs.machine.processes import ask
@@ -42,17 +41,11 @@ _SETUP_TOOLS = ("apt-get", "dpkg", "gcc")
 
 
 class VulkanMachine(MachineSetup):
-    """The machine of a benchmark that SAPIEN draws: the driver of a graphics card, or Mesa's software driver.
-
-    Class attributes:
-        external_semaphore_layer: whether the layer that SAPIEN 2 needs on the software driver is inserted.
-    """
-
-    external_semaphore_layer: ClassVar[bool] = False
+    """The machine of a benchmark that SAPIEN draws: the driver of a graphics card, or Mesa's software driver."""
 
     def prepare_process(self) -> None:
         """Load Vulkan's loader and choose the driver; see `simrun.envs.machine.vulkan`."""
-        prepare_process(external_semaphore_layer=self.external_semaphore_layer)
+        prepare_process()
 
     def lacks(self) -> list[str]:
         """The software driver, where no graphics card renders and it is not set up."""
@@ -261,7 +254,7 @@ def _compile_layer(folder: Path) -> None:
             "library_path": str(library),
             "api_version": "1.3.0",
             "implementation_version": "1",
-            "description": "Drops VK_KHR_external_semaphore_fd where the driver lacks it",
+            "description": "What SAPIEN needs changed on the software driver",
             "device_extensions": [{"name": "VK_KHR_external_semaphore_fd", "spec_version": "1"}],
         },
     }

@@ -97,7 +97,7 @@ class BridgeLaboratory(Laboratory):
         """What runs the recorder on (task, actions by trial, file, options), over a copy of our data files."""
         with tempfile.TemporaryDirectory(prefix="simrun-upstream-data-") as scratch:
             copy = copy_data(DataFiles.of(self.benchmark).folder() / "data", Path(scratch) / "data")
-            environment = child_environment(external_semaphore_layer=True) | {"MS2_REAL2SIM_ASSET_DIR": str(copy)}
+            environment = child_environment() | {"MS2_REAL2SIM_ASSET_DIR": str(copy)}
             recorder = str(Path(__file__).with_name("upstream_recorder.py"))
 
             def run(task: str, played: dict[int, Array], file: Path, *options: str) -> None:

@@ -1,4 +1,4 @@
-"""What SAPIEN 2 needs of a machine: the libraries that it is linked against, and a layer on the software driver."""
+"""What SAPIEN 2 needs of a machine: the libraries that it is linked against."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ _SHARED_LIBRARIES = {"libX11.so.6": "libx11-6", "libGL.so.1": "libgl1"}
 
 
 class SimplerBridgeMachine(VulkanMachine):
-    """Draws with Vulkan, through the layer that SAPIEN 2 needs on the software driver."""
-
-    external_semaphore_layer = True
+    """Draws with Vulkan, in an interpreter whose SAPIEN needs libraries of the system."""
 
     def diagnose(self) -> Iterator[Diagnosis]:
         """Look for the libraries without which SAPIEN 2 cannot even be imported.

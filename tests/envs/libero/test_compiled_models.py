@@ -16,8 +16,9 @@ from simrun.envs.libero.compiled_models import FOLDER, compiled_model, model_key
 
 SCENE = """<mujoco><asset>
 <texture name="wood" type="2d" file="{file}"/><material name="wood" texture="wood"/>
-<mesh name="rock" vertex="{rock}"/></asset>
+<mesh name="rock" vertex="{rock}"/><mesh name="cloud" vertex="{rock}" scale="2 2 2"/></asset>
 <worldbody><geom type="box" size="1 1 .1" material="wood"/>
+<geom type="mesh" mesh="cloud" pos="0 0 5" contype="0" conaffinity="0"/>
 <body pos="0 0 {height}"><freejoint/><geom type="mesh" mesh="rock"/></body></worldbody></mujoco>"""
 
 corners = np.random.default_rng(0).normal(size=(1000, 3))
@@ -25,6 +26,7 @@ corners *= (0.2, 0.15, 0.1) / np.linalg.norm(corners, axis=1, keepdims=True)
 ROCK = " ".join(f"{value:.6f}" for value in corners.ravel())
 
 SURFACES = {"mesh_normal", "mesh_texcoord", "mesh_facenormal", "mesh_facetexcoord"}
+CORNERS = {"mesh_vert", "mesh_polymapadr", "mesh_polymapnum", "mesh_face", "mesh_polynormal"}
 BOXES = {"bvh_aabb", "bvh_child", "bvh_nodeid", "bvh_depth"}
 
 
@@ -133,7 +135,7 @@ def test_what_cannot_be_kept_is_compiled_each_time(kept: Kept, tmp_path: Path) -
     (tmp_path / "cache").mkdir()
     kept.folder.touch()
     for _ in range(2):
-        assert compiled_model(kept.xml()).ngeom == 2
+        assert compiled_model(kept.xml()).ngeom == 3
     assert kept.compiled == 2
 
 
@@ -150,8 +152,11 @@ def test_what_only_drawing_needs_is_released_and_physics_stays_the_same(kept: Ke
     release_drawn(model)
     after = arrays(model)
     changed = {name for name in before if before[name] != after[name]}
-    assert {"tex_data", "mesh_facenormal", "bvh_aabb"} <= changed <= {"tex_data"} | SURFACES | BOXES
+    assert {"tex_data", "mesh_facenormal", "bvh_aabb"} <= changed <= {"tex_data"} | SURFACES | CORNERS | BOXES
     assert np.mean(model.tex_data == 0) > 0.9
+    rock, cloud = np.split(model.mesh_vert, [model.mesh_vertadr[1]])
+    assert np.array_equal(np.frombuffer(before["mesh_vert"], np.float32)[: rock.size], rock.ravel())
+    assert np.mean(cloud == 0) > 0.5
     bodies = model.mesh_bvhadr[0]
     assert np.frombuffer(before["bvh_aabb"])[: 6 * bodies].tolist() == model.bvh_aabb[:bodies].ravel().tolist()
     assert np.array_equal(fallen(model), fall)

@@ -73,13 +73,15 @@ def test_nvidia_comes_before_software_and_the_users_choice_before_both(
     assert vulkan.missing() == []
 
 
-def test_child_processes_are_given_the_layer_only_when_they_need_it(bare_machine: Path):
+def test_child_processes_are_given_the_layer_with_the_software_driver_alone(bare_machine: Path, tmp_path: Path):
     folder = set_up(bare_machine)
-    plain = vulkan.child_environment()
-    layered = vulkan.child_environment(external_semaphore_layer=True)
-    assert plain["VK_ICD_FILENAMES"] == layered["VK_ICD_FILENAMES"] == str(folder / "lvp_icd.json")
-    assert "VK_INSTANCE_LAYERS" not in plain
-    assert (layered["VK_LAYER_PATH"], layered["VK_INSTANCE_LAYERS"]) == (str(folder), vulkan.LAYER_NAME)
+    software = vulkan.child_environment()
+    assert software["VK_ICD_FILENAMES"] == str(folder / "lvp_icd.json")
+    assert (software["VK_LAYER_PATH"], software["VK_INSTANCE_LAYERS"]) == (str(folder), vulkan.LAYER_NAME)
+    install_nvidia(tmp_path)
+    (tmp_path / "icd.d").mkdir()
+    (tmp_path / "icd.d/nvidia_icd.json").touch()
+    assert "VK_INSTANCE_LAYERS" not in vulkan.child_environment()
 
 
 def test_setup_is_done_again_when_the_layer_or_a_file_changed(bare_machine: Path, monkeypatch: pytest.MonkeyPatch):
