@@ -13,6 +13,7 @@ from typing import Any
 from simrun.envs import ActionSpec, Benchmark, Protocol
 from simrun.envs.machine.capacity import usable_cores
 from simrun.envs.machine.interpreters import find_interpreter
+from simrun.errors import SimrunError
 from simrun.policies import PolicySpec
 from simrun.runners.engine.process import WorkerProcess
 from simrun.runners.engine.rollout import Rollout
@@ -190,16 +191,28 @@ class WorkerPool:
         Raises:
             InfrastructureError: packages, assets or a renderer are missing there.
         """
-        slot = self.live[0]
-        while True:
-            if slot.worker is not None and slot.worker.deadline is not None:
-                reply = slot.worker.answer()
-                if slot.phase is Phase.GREETING:
-                    slot.worker.check_greeting(reply)
-            if self.wake(slot, timeout):
-                assert slot.worker is not None
-                report: dict[str, Any] = slot.worker.call({"op": "fingerprint"}, timeout)["fingerprint"]
-                return report
+        first, *others = self.live
+        ready = self._follow(first, timeout)
+        for slot in others:
+            if slot.worker is not None and slot.phase is Phase.GREETING:
+                # They are configured while the first one is; who fails is started again when it gets an episode.
+                try:
+                    self._follow(slot, timeout)
+                except SimrunError:
+                    self.drop(slot)
+        while not ready:
+            ready = self._follow(first, timeout)
+        assert first.worker is not None
+        report: dict[str, Any] = first.worker.call({"op": "fingerprint"}, timeout)["fingerprint"]
+        return report
+
+    def _follow(self, slot: Slot, timeout: float) -> bool:
+        """Wait for the reply that a slot's worker owes, and wake it; True when it is ready."""
+        if slot.worker is not None and slot.worker.deadline is not None:
+            reply = slot.worker.answer()
+            if slot.phase is Phase.GREETING:
+                slot.worker.check_greeting(reply)
+        return self.wake(slot, timeout)
 
     def close(self) -> None:
         """End every worker."""

@@ -57,3 +57,24 @@ def test_the_first_worker_tells_the_fingerprint_and_is_ready_then(tmp_path: Path
         assert workers.start_seconds > 0
     finally:
         workers.close()
+
+
+def test_the_other_workers_are_configured_while_the_first_one_is(tmp_path: Path) -> None:
+    benchmark = get_benchmark("tabletop")
+    workers = WorkerPool(benchmark, benchmark.protocol(), 3, tmp_path, recycle=10)
+    try:
+        workers.prepare(PolicySpec("blind", 1, cameras=()))
+        workers.warm_up(60.0)
+        first, second, third = workers.slots
+        assert third.worker is not None
+        third.worker.kill()
+        workers.fingerprint(60.0)
+        assert (first.phase, second.phase) == (Phase.READY, Phase.CONFIGURING)
+        assert second.worker is not None
+        assert second.worker.answer()["ok"]
+        assert workers.wake(second, 60.0)
+        # Who failed is started again when it gets an episode.
+        assert third.worker is None
+        assert not workers.wake(third, 60.0)
+    finally:
+        workers.close()
