@@ -24,6 +24,7 @@ _STEP = 1.2
 _SMALLEST_JUMP = 1.5
 _LARGEST_JUMP = 4.0
 _IDLE = 0.1
+_CROWD = 2
 _SATURATED = 0.95
 _MOST_WORTH = 10.0
 _REST = 8
@@ -145,7 +146,7 @@ class WorkerCount:
     """Climbs to the number of workers with the most chunks a second, and rests there.
 
     More are tried while cores stand still, fewer while the policy is busy all the time and workers queue for more than
-    its next batch. A trial that does not help in two stretches one after the other is taken back, and the next comes
+    its next batch, or while several workers a core fight over it: more may have been kept by luck. A trial that does not help in two stretches one after the other is taken back, and the next comes
     after a rest that doubles each time.
 
     Args:
@@ -193,7 +194,8 @@ class WorkerCount:
         return self.count
 
     def _has_helped(self, seen: Stretch, before: int, rate: float) -> bool:
-        return seen.rate >= rate * (_HELPS if self.count > before else _HARMLESS)
+        queueing = self.count < before and seen.inferring >= _SATURATED
+        return seen.rate >= rate * (_HARMLESS if queueing else _HELPS)
 
     def _take_back(self, count: int) -> None:
         self.count = count
@@ -208,7 +210,7 @@ class WorkerCount:
             queueing = seen.waiting > max(max_batch, self.count / 2)
             return max(2, round(self.count / 1.5)) if queueing and self.count > 2 else self.count
         if seen.processor >= (1 - _IDLE) * self._cores:
-            return self.count
+            return round(self.count / 1.5) if self.count > _CROWD * self._cores else self.count
         # As many as would keep the cores busy if the policy kept up; where it does not, batches grow.
         factor = min(_LARGEST_JUMP, max(_SMALLEST_JUMP, self._cores / max(seen.processor, 1e-9)))
         more = min(self._most, self.count + room, max(self.count + 1, round(self.count * factor)))

@@ -103,6 +103,22 @@ def test_a_trial_is_not_given_up_for_one_bad_stretch() -> None:
     assert workers.count == 16
 
 
+def test_too_many_that_were_kept_by_luck_go_again_when_fewer_are_faster() -> None:
+    """Tabletop with a policy that answers at once, as measured on two cores."""
+    rates = {9: 128.0, 6: 145.0, 4: 163.0, 3: 140.0, 2: 125.0}
+    workers = WorkerCount(9, CORES, 16)
+    counts = [workers.decide(Stretch(rates[workers.count], 1.95, 0.1, 0.0), 0, 16) for _ in range(30)]
+    assert counts == [6, *[4] * 29]
+
+
+def test_workers_that_were_worth_it_come_back_when_fewer_are_slower() -> None:
+    rates = {9: 18.0, 6: 15.0}
+    workers = WorkerCount(9, CORES, 16)
+    counts = [workers.decide(Stretch(rates[workers.count], 1.95, 0.6, 0.0), 0, 16) for _ in range(40)]
+    assert counts[:3] == [6, 6, 9]
+    assert [index for index, count in enumerate(counts) if count == 6] == [0, 1, 11, 12, 30, 31]
+
+
 def test_no_worker_is_added_that_memory_does_not_hold() -> None:
     workers = WorkerCount(2, CORES, 16)
     idle = Stretch(rate=100.0, processor=0.2, inferring=0.5, waiting=0.0)
