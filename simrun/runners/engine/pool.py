@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -19,6 +21,8 @@ from simrun.runners.engine.process import WorkerProcess
 from simrun.runners.engine.rollout import Rollout
 from simrun.runners.engine.sizing import Usage, usage_of
 from simrun.runners.engine.wire import configuration
+
+_PATIENCE = 5.0
 
 
 class Phase(Enum):
@@ -192,19 +196,31 @@ class WorkerPool:
             InfrastructureError: packages, assets or a renderer are missing there.
         """
         first, *others = self.live
-        ready = self._follow(first, timeout)
-        for slot in others:
-            if slot.worker is not None and slot.phase is Phase.GREETING:
-                # They are configured while the first one is; who fails is started again when it gets an episode.
+        while not self._follow(first, timeout):
+            self._configure_meanwhile(first, others, timeout)
+        assert first.worker is not None
+        report: dict[str, Any] = first.worker.call({"op": "fingerprint"}, timeout)["fingerprint"]
+        return report
+
+    def _configure_meanwhile(self, first: Slot, others: Sequence[Slot], timeout: float) -> None:
+        """Configure workers as they greet, until the first one has something to say."""
+        assert first.worker is not None
+        owing = {
+            slot.worker.fileno(): slot
+            for slot in others
+            if slot.worker is not None and slot.worker.deadline is not None and slot.phase is Phase.GREETING
+        }
+        while owing:
+            ready = select.select([first.worker.fileno(), *owing], [], [], _PATIENCE)[0]
+            if not ready or first.worker.fileno() in ready:
+                return
+            for descriptor in ready:
+                # Who fails is started again when it gets an episode.
+                slot = owing.pop(descriptor)
                 try:
                     self._follow(slot, timeout)
                 except SimrunError:
                     self.drop(slot)
-        while not ready:
-            ready = self._follow(first, timeout)
-        assert first.worker is not None
-        report: dict[str, Any] = first.worker.call({"op": "fingerprint"}, timeout)["fingerprint"]
-        return report
 
     def _follow(self, slot: Slot, timeout: float) -> bool:
         """Wait for the reply that a slot's worker owes, and wake it; True when it is ready."""

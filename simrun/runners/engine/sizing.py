@@ -146,8 +146,9 @@ class WorkerCount:
     """Climbs to the number of workers with the most chunks a second, and rests there.
 
     More are tried while cores stand still, fewer while the policy is busy all the time and workers queue for more than
-    its next batch, or while several workers a core fight over it: more may have been kept by luck. A trial that does not help in two stretches one after the other is taken back, and the next comes
-    after a rest that doubles each time.
+    its next batch, or while several workers a core fight over it: more may have been kept by luck. A trial that does
+    not help in two stretches one after the other is taken back, and the next comes after a rest that doubles each
+    time.
 
     Args:
         count: workers to begin with.

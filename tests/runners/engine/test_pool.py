@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 from pathlib import Path
 
 import pytest
@@ -66,15 +69,30 @@ def test_the_other_workers_are_configured_while_the_first_one_is(tmp_path: Path)
         workers.prepare(PolicySpec("blind", 1, cameras=()))
         workers.warm_up(60.0)
         first, second, third = workers.slots
-        assert third.worker is not None
-        third.worker.kill()
-        workers.fingerprint(60.0)
-        assert (first.phase, second.phase) == (Phase.READY, Phase.CONFIGURING)
         assert second.worker is not None
+        assert third.worker is not None
+        os.kill(third.worker.pid, signal.SIGKILL)
+        assert select.select([second.worker], [], [], 60.0)[0]
+        workers.fingerprint(60.0)
+        assert first.phase is Phase.READY
+        assert second.phase is Phase.CONFIGURING
         assert second.worker.answer()["ok"]
         assert workers.wake(second, 60.0)
-        # Who failed is started again when it gets an episode.
         assert third.worker is None
-        assert not workers.wake(third, 60.0)
+    finally:
+        workers.close()
+
+
+def test_a_worker_that_never_greets_holds_nobody_up(tmp_path: Path) -> None:
+    benchmark = get_benchmark("tabletop")
+    workers = WorkerPool(benchmark, benchmark.protocol(), 2, tmp_path, recycle=10)
+    try:
+        workers.prepare(PolicySpec("blind", 1, cameras=()))
+        workers.warm_up(600.0)
+        first, second = workers.slots
+        assert second.worker is not None
+        os.kill(second.worker.pid, signal.SIGSTOP)
+        assert workers.fingerprint(60.0)["benchmark"] == "tabletop"
+        assert (first.phase, second.phase) == (Phase.READY, Phase.GREETING)
     finally:
         workers.close()
