@@ -206,9 +206,7 @@ class WorkerPool:
         """Configure workers as they greet, until the first one has something to say."""
         assert first.worker is not None
         owing = {
-            slot.worker.fileno(): slot
-            for slot in others
-            if slot.worker is not None and slot.worker.deadline is not None and slot.phase is Phase.GREETING
+            slot.worker.fileno(): slot for slot in others if slot.worker is not None and slot.phase is Phase.GREETING
         }
         while owing:
             ready = select.select([first.worker.fileno(), *owing], [], [], _PATIENCE)[0]

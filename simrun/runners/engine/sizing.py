@@ -207,11 +207,12 @@ class WorkerCount:
 
     def _wanted(self, seen: Stretch, room: int, max_batch: int) -> int:
         """The number to try next; the present one where nothing calls for another."""
+        fewer = max(2, round(self.count / _SMALLEST_JUMP))
         if seen.inferring >= _SATURATED and seen.waiting >= max_batch:
             queueing = seen.waiting > max(max_batch, self.count / 2)
-            return max(2, round(self.count / 1.5)) if queueing and self.count > 2 else self.count
+            return fewer if queueing and self.count > 2 else self.count
         if seen.processor >= (1 - _IDLE) * self._cores:
-            return round(self.count / 1.5) if self.count > _CROWD * self._cores else self.count
+            return fewer if self.count > _CROWD * self._cores else self.count
         # As many as would keep the cores busy if the policy kept up; where it does not, batches grow.
         factor = min(_LARGEST_JUMP, max(_SMALLEST_JUMP, self._cores / max(seen.processor, 1e-9)))
         more = min(self._most, self.count + room, max(self.count + 1, round(self.count * factor)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,13 +41,22 @@ def test_the_users_own_setting_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert variables["OMP_NUM_THREADS"] == "1"
 
 
+@contextmanager
+def blind_pool(folder: Path, size: int) -> Iterator[WorkerPool]:
+    """Workers of tabletop for a policy that looks at nothing; none of them is started yet."""
+    benchmark = get_benchmark("tabletop")
+    workers = WorkerPool(benchmark, benchmark.protocol(), size, folder, recycle=10)
+    workers.prepare(PolicySpec("blind", 1, cameras=()))
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
 @pytest.mark.parametrize("warm", [False, True])
 def test_the_first_worker_tells_the_fingerprint_and_is_ready_then(tmp_path: Path, warm: bool) -> None:
     """A process of its own would import the simulator once more than there are workers."""
-    benchmark = get_benchmark("tabletop")
-    workers = WorkerPool(benchmark, benchmark.protocol(), 1, tmp_path, recycle=10)
-    try:
-        workers.prepare(PolicySpec("blind", 1, cameras=()))
+    with blind_pool(tmp_path, 1) as workers:
         if warm:
             workers.warm_up(60.0)
         report = workers.fingerprint(60.0)
@@ -58,15 +69,10 @@ def test_the_first_worker_tells_the_fingerprint_and_is_ready_then(tmp_path: Path
         assert workers.fingerprint(60.0) == report
         assert slot.worker.pid == process
         assert workers.start_seconds > 0
-    finally:
-        workers.close()
 
 
 def test_the_other_workers_are_configured_while_the_first_one_is(tmp_path: Path) -> None:
-    benchmark = get_benchmark("tabletop")
-    workers = WorkerPool(benchmark, benchmark.protocol(), 3, tmp_path, recycle=10)
-    try:
-        workers.prepare(PolicySpec("blind", 1, cameras=()))
+    with blind_pool(tmp_path, 3) as workers:
         workers.warm_up(60.0)
         first, second, third = workers.slots
         assert second.worker is not None
@@ -79,20 +85,13 @@ def test_the_other_workers_are_configured_while_the_first_one_is(tmp_path: Path)
         assert second.worker.answer()["ok"]
         assert workers.wake(second, 60.0)
         assert third.worker is None
-    finally:
-        workers.close()
 
 
 def test_a_worker_that_never_greets_holds_nobody_up(tmp_path: Path) -> None:
-    benchmark = get_benchmark("tabletop")
-    workers = WorkerPool(benchmark, benchmark.protocol(), 2, tmp_path, recycle=10)
-    try:
-        workers.prepare(PolicySpec("blind", 1, cameras=()))
+    with blind_pool(tmp_path, 2) as workers:
         workers.warm_up(600.0)
         first, second = workers.slots
         assert second.worker is not None
         os.kill(second.worker.pid, signal.SIGSTOP)
         assert workers.fingerprint(60.0)["benchmark"] == "tabletop"
         assert (first.phase, second.phase) == (Phase.READY, Phase.GREETING)
-    finally:
-        workers.close()
