@@ -18,7 +18,7 @@ def synthetic_record(candidate: Candidate, episode: Episode, score: float, *, ch
     """
     attempts = [{"task": f"subtask_{k}", "success": k < score, "steps": 60} for k in range(min(5, int(score) + 1))]
     solved = score >= (5 if chain else 1)
-    return EpisodeRecord(
+    return EpisodeRecord.of(
         checkpoint=candidate.checkpoint,
         execution=candidate.execution,
         policy_seed=candidate.policy_seed,

@@ -288,12 +288,11 @@ def _read_line(line: bytes, number: int, path: Path, check: Check | None) -> Epi
 
 
 def _parse(line: bytes, number: int, path: Path, check: Check | None) -> EpisodeRecord:
-    if line.startswith(_MARK, len(line) - _LENGTH):
-        checksum, line = line[-_LENGTH:], line[:-_LENGTH] + b"}"
-        if checksum != _CHECKSUM % zlib.crc32(line):
-            raise JournalError(f"line {number} of the journal {path} is damaged: it does not match its checksum")
+    signed = line.startswith(_MARK, len(line) - _LENGTH)
+    if signed and line[-_LENGTH:] != _CHECKSUM % zlib.crc32(b"}", zlib.crc32(memoryview(line)[:-_LENGTH])):
+        raise JournalError(f"line {number} of the journal {path} is damaged: it does not match its checksum")
     try:
-        record = EpisodeRecord.from_line(line)
+        record = EpisodeRecord.from_line(line, signed=signed)
         if check is not None:
             check(record)
     except JournalError as error:

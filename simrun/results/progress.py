@@ -182,31 +182,35 @@ class Cost:
 
 def cost_of(records: Sequence[EpisodeRecord]) -> Cost | None:
     """The cost of completed episodes; None without any."""
-    completed = [record for record in records if record.completed and record.timings]
-    if not completed:
+    asked = [record for record in records if record.completed and record.inferences]
+    of_means = not all(course.inference_times for record in asked if (course := record.course).timings)
+    times, spent = Counter[float](), Counter[str]()
+    episodes = told = inferences = 0
+    for record in records:
+        course = record.course
+        if not record.completed or not course.timings:
+            continue
+        episodes += 1
+        told += "joules" in course.timings
+        inferences += record.inferences
+        spent.update(course.timings)
+        if of_means and record.inferences:
+            times[course.timings.get("inference", 0.0) / record.inferences] += 1
+        elif record.inferences:
+            times.update(course.inference_times)
+    if not episodes:
         return None
-    asked = [record for record in completed if record.inferences]
-    of_means = not all(record.inference_times for record in asked)
-    times = Counter[float]()
-    for record in asked:
-        if of_means:
-            times[record.timings.get("inference", 0.0) / record.inferences] += 1
-        else:
-            times.update(record.inference_times)
-    parts = {part: sum(record.timings.get(part, 0.0) for record in completed) for part in PARTS}
-    wall = sum(record.timings.get("wall", 0.0) for record in completed)
-    parts["other"] = max(0.0, wall - sum(parts.values()))
+    parts = {part: float(spent[part]) for part in PARTS}
+    parts["other"] = max(0.0, spent["wall"] - sum(parts.values()))
     return Cost(
         _quantile(times, 0.5),
         _quantile(times, 0.95),
         of_means,
         parts["inference"],
-        sum(record.inferences for record in completed),
-        wall,
+        inferences,
+        float(spent["wall"]),
         parts,
-        sum(record.timings["joules"] for record in completed)
-        if all("joules" in record.timings for record in completed)
-        else None,
+        spent["joules"] if told == episodes else None,
     )
 
 

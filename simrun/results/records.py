@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from sys import intern
 from typing import Annotated, Any, Literal, TypedDict
 
-from msgspec import NODEFAULT, Meta, Raw, Struct, ValidationError, defstruct, field
+from msgspec import NODEFAULT, Meta, Raw, Struct, ValidationError, defstruct, field, msgpack
 from msgspec.json import Decoder, Encoder, decode
-from msgspec.structs import FieldInfo, asdict, astuple, fields
+from msgspec.structs import asdict, astuple, fields
 
 from simrun.envs import Episode
 from simrun.envs.episodes import episode_id
@@ -54,11 +54,32 @@ class Stage(TypedDict):
     held: bool
 
 
-class EpisodeRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+class Course(Struct, frozen=True, array_like=True, gc=False):
+    """What a record says of how its episode went and no table counts; see `EpisodeRecord` for its fields."""
+
+    actions_hash: str
+    state_hash: str
+    timings: dict[str, Measure] = field(default_factory=dict)
+    inference_times: dict[Measure, Count] = field(default_factory=dict)
+    delays: list[Count] = field(default_factory=list)
+    started_at: str = ""
+    finished_at: str = ""
+
+    def pack(self) -> bytes:
+        """As text of a third of its size; `EpisodeRecord.course` reads it."""
+        return _packed(self)
+
+
+_packed = msgpack.Encoder().encode
+_unpacked = msgpack.Decoder(Course).decode
+
+
+class EpisodeRecord(Struct, frozen=True, gc=False):
     """One episode of one checkpoint under one execution variant.
 
     Types and ranges are checked where a line is read, by msgspec while it decodes. Records hold no cycles, so that
-    the garbage collector need not walk millions of them.
+    the garbage collector need not walk millions of them, and are small, so that millions fit into memory: what no
+    table counts is packed, and read anew each time that somebody asks.
 
     Attributes:
         checkpoint: the checkpoint as the user named it.
@@ -126,24 +147,68 @@ class EpisodeRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     execution_horizon: Count
     chunk_length: Count
     inferences: Count
-    actions_hash: str
-    state_hash: str
     error: str | None = None
     attempts: Count = 1
-    timings: dict[str, Measure] = field(default_factory=dict)
-    inference_times: dict[Measure, Count] = field(default_factory=dict)
     worker: Count = 0
     host: str = ""
-    started_at: str = ""
-    finished_at: str = ""
     fingerprint: str = ""
     video: str | None = None
     rollout: str | None = None
     stages: list[Stage] = field(default_factory=list)
-    delays: list[Count] = field(default_factory=list)
     wording: Count = 0
     initial_hash: str = ""
     schema: int = SCHEMA_VERSION
+    packed_course: bytes = Course("", "").pack()
+
+    @classmethod
+    def of(cls, **values: Any) -> EpisodeRecord:
+        """A record, given its fields by name; those that have a default may be left out.
+
+        Raises:
+            TypeError: one is missing or unknown.
+        """
+        course = {name: values.pop(name) for name in Course.__struct_fields__ if name in values}
+        return cls(**values, packed_course=Course(**course).pack())
+
+    @property
+    def course(self) -> Course:
+        """How the episode went: all of what is packed, read once."""
+        return _unpacked(self.packed_course)
+
+    @property
+    def actions_hash(self) -> str:
+        """SHA-256 over the executed actions."""
+        return self.course.actions_hash
+
+    @property
+    def state_hash(self) -> str:
+        """SHA-256 of the simulator's last state."""
+        return self.course.state_hash
+
+    @property
+    def timings(self) -> dict[str, Measure]:
+        """Seconds by what they were spent on, and joules."""
+        return self.course.timings
+
+    @property
+    def inference_times(self) -> dict[Measure, Count]:
+        """Seconds that an inference took -> how many took so long."""
+        return self.course.inference_times
+
+    @property
+    def delays(self) -> list[Count]:
+        """Control steps that each inference took, where they were counted."""
+        return self.course.delays
+
+    @property
+    def started_at(self) -> str:
+        """UTC, ISO 8601."""
+        return self.course.started_at
+
+    @property
+    def finished_at(self) -> str:
+        """UTC, ISO 8601."""
+        return self.course.finished_at
 
     @property
     def key(self) -> JobKey:
@@ -166,11 +231,16 @@ class EpisodeRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary; what it holds is the record's own."""
-        return asdict(self)
+        values = asdict(self)
+        return values | asdict(_unpacked(values.pop("packed_course")))
 
     @classmethod
-    def from_line(cls, line: bytes) -> EpisodeRecord:
+    def from_line(cls, line: bytes, *, signed: bool = False) -> EpisodeRecord:
         """Read what `to_json` gave, as JSON.
+
+        Args:
+            line: the JSON.
+            signed: whether a checksum stands at its end, which the caller has checked.
 
         Raises:
             JournalError: the line is of a newer schema, contradicts itself, or a field is missing, unknown, of a wrong
@@ -178,21 +248,23 @@ class EpisodeRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
             ValueError, RecursionError: it is no JSON.
         """
         try:
-            values = list(astuple(_DECODER.decode(line)))
+            values = list(astuple((_SIGNED if signed else _PLAIN).decode(line)))
             # What stands in many records is kept once: a million records fit into memory.
             for place in _TEXTS:
                 values[place] = intern(values[place])
             for place, read in _PARTS:
                 values[place] = _shared(bytes(values[place]), read)
         except ValidationError:
-            raise JournalError(_what_is_wrong(line)) from None
+            raise JournalError(_what_is_wrong(line, signed)) from None
+        course = Course(*values[_OWN:_ALL])
+        values[_OWN:] = [course.pack()]
         record = cls(*values)
         if record.schema != SCHEMA_VERSION:
             raise JournalError(_of_schema(record.schema))
-        record._check()
+        record._check(course)
         return record
 
-    def _check(self) -> None:
+    def _check(self, course: Course) -> None:
         """Check what types and ranges do not say.
 
         Raises:
@@ -205,7 +277,7 @@ class EpisodeRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
             raise JournalError(f"a record of {self.protocol} says that its benchmark is {self.benchmark}")
         if (self.first_success_step or 0) > self.steps:
             raise JournalError(f"a record's first success is at step {self.first_success_step} of {self.steps}")
-        if self.inference_times and sum(self.inference_times.values()) != self.inferences:
+        if course.inference_times and sum(course.inference_times.values()) != self.inferences:
             raise JournalError(f"a record has {self.inferences} inferences, and times of another number of them")
         for stage in self.stages:
             if (stage["first_step"] or 0) > self.steps:
@@ -218,7 +290,7 @@ class EpisodeRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
         cls, *, checkpoint: str, execution: str, policy_seed: int, episode: Episode, error: str, **volatile: Any
     ) -> EpisodeRecord:
         """The record of an episode that could not be run; it is in no denominator and is run again on resume."""
-        return cls(
+        return cls.of(
             checkpoint=checkpoint,
             execution=execution,
             policy_seed=policy_seed,
@@ -253,7 +325,11 @@ _REPEATED = (
     "initial_hash",
 )
 """Texts that many records share."""
-_TEXTS = tuple(map(EpisodeRecord.__struct_fields__.index, _REPEATED))
+_FIELDS = (*fields(EpisodeRecord)[:-1], *fields(Course))
+"""Those of a line: a record's own, then what is packed."""
+_NAMES = [known.name for known in _FIELDS]
+_OWN, _ALL = len(fields(EpisodeRecord)) - 1, len(_FIELDS)
+_TEXTS = tuple(map(_NAMES.index, _REPEATED))
 
 _MOST_SHARED = 1 << 14
 _known: dict[bytes, Any] = {}
@@ -279,41 +355,44 @@ def _read_stages(text: bytes) -> list[Stage]:
     return [_shared(_bytes_of(one)) for one in _STAGES.decode(text)]
 
 
-_WHOLE, _DETAILS, _STAGES = Decoder(EpisodeRecord), Decoder(dict[str, Any]), Decoder(list[Stage])
+_DETAILS, _STAGES = Decoder(dict[str, Any]), Decoder(list[Stage])
 _READERS: dict[str, Callable[[bytes], Any]] = {"details": _read_details, "stages": _read_stages}
-_PARTS = [(EpisodeRecord.__struct_fields__.index(name), read) for name, read in _READERS.items()]
+_PARTS = [(_NAMES.index(name), read) for name, read in _READERS.items()]
 
 
-def _line_field(known: FieldInfo) -> tuple[str, Any, Any]:
-    """A field of a record as a line is decoded: parts that are shared stay text."""
-    factory = known.default_factory
-    if known.name in _READERS:
-        return known.name, Raw, NODEFAULT if factory is NODEFAULT else Raw(_bytes_of(factory()))
-    return known.name, known.type, known.default if factory is NODEFAULT else field(default_factory=factory)
+def _line_decoder(text: Collection[str] = (), *, signed: bool) -> Decoder[Any]:
+    """A decoder of lines that leaves some fields text."""
+    line: list[tuple[str, Any, Any]] = []
+    for known in _FIELDS:
+        kind, default = known.type, known.default
+        if known.default_factory is not NODEFAULT:
+            default = field(default_factory=known.default_factory)
+        if known.name in text:
+            kind, default = Raw, default if default is NODEFAULT else Raw(_bytes_of(known.default_factory()))
+        line.append((known.name, kind, default))
+    if signed:
+        line.append(("crc32", str, NODEFAULT))
+    return Decoder(defstruct("Line", line, kw_only=True, forbid_unknown_fields=True, gc=False))
 
 
-_DECODER = Decoder(
-    defstruct("_Line", list(map(_line_field, fields(EpisodeRecord))), forbid_unknown_fields=True, gc=False)
-)
+_PLAIN, _SIGNED = (_line_decoder(_READERS, signed=signed) for signed in (False, True))
 
 
-def _what_is_wrong(line: bytes) -> str:
+def _what_is_wrong(line: bytes, signed: bool) -> str:
     try:
-        _WHOLE.decode(line)
+        _line_decoder(signed=signed).decode(line)
     except ValidationError as error:
         return _in_words(error, decode(line))
     return "a record is wrong"
 
 
-_PLAIN = {"Count": "int", "Measure": "float", "Status": "str", "Stage": "dict[str, Any]"}
+_SPELLED = {"Count": "int", "Measure": "float", "Status": "str", "Stage": "dict[str, Any]"}
 
 
 def field_types() -> dict[str, str]:
     """Field of a record -> its type as text, in order."""
-    return {
-        name: re.sub(r"[A-Z]\w+", lambda found: _PLAIN.get(found[0], found[0]), kind)
-        for name, kind in EpisodeRecord.__annotations__.items()
-    }
+    kinds = EpisodeRecord.__annotations__ | Course.__annotations__
+    return {name: re.sub(r"[A-Z]\w+", lambda found: _SPELLED.get(found[0], found[0]), kinds[name]) for name in _NAMES}
 
 
 def _in_words(error: ValidationError, document: Any) -> str:

@@ -81,7 +81,7 @@ def record(
         "started_at": "2026-01-01T00:00:00Z",
         "finished_at": "2026-01-01T00:00:02Z",
     }
-    return EpisodeRecord(**(values | changes))  # type: ignore[arg-type]
+    return EpisodeRecord.of(**(values | changes))  # type: ignore[arg-type]
 
 
 def outcomes(

@@ -6,11 +6,12 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
 import pytest
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from simrun.envs import Episode
 from simrun.errors import JournalError
@@ -41,6 +42,21 @@ def test_subtasks_that_many_records_hold_are_kept_once_and_as_they_are() -> None
     odd = replace(first, details={"subtasks": [{"task": SUBTASKS[0], "success": 1, "steps": 60.0}, 10**400, [None]]})
     read = EpisodeRecord.from_line(json.dumps(odd.to_json()).encode())
     assert repr(read.details) == repr(odd.details)
+
+
+def test_a_record_is_small() -> None:
+    """A million fit into a laptop's memory: what no table counts is packed, what repeats is shared."""
+    times = {"inference_times": {0.012: 3, 0.013: 2, 0.021: 1}, "timings": dict.fromkeys("abcde", 1.5)}
+    lines = [journal_line(record(trial=trial % 9, policy_seed=trial, **times)) for trial in range(1000)]
+    EpisodeRecord.from_line(lines[0], signed=True)
+    tracemalloc.start()
+    records = [EpisodeRecord.from_line(line, signed=True) for line in lines]
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size / len(records) < 900
+    assert records[7].timings == times["timings"]
+    assert records[7].inference_times == times["inference_times"]
+    assert (records[7].state_hash, records[7].finished_at) == ("b" * 64, "2026-01-01T00:00:02Z")
 
 
 def test_every_field_is_documented() -> None:
@@ -95,7 +111,7 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: bytes) -> None:
 )
 def test_a_wrong_record_is_told_with_its_line(tmp_path: Path, change: dict, complaint: str) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps(asdict(record()) | change) + "\n")
+    path.write_text(json.dumps(record().to_json() | change) + "\n")
     with pytest.raises(JournalError, match="line 1 of the journal") as caught:
         list(read_journal(path))
     assert complaint in str(caught.value)
@@ -130,7 +146,7 @@ def test_a_wrong_record_is_told_with_its_line(tmp_path: Path, change: dict, comp
 def test_values_out_of_range_are_damage(tmp_path: Path, change: dict, told: str) -> None:
     """In lines of simrun 0.1, which have no checksum, and in forged ones."""
     path = tmp_path / "a.jsonl"
-    text = json.dumps(asdict(record()) | change, separators=(",", ":")).encode()
+    text = json.dumps(record().to_json() | change, separators=(",", ":")).encode()
     signed = text[:-1] + b',"crc32":"%08x"}' % zlib.crc32(text)
     for line in (text, signed):
         path.write_bytes(line + b"\n")
@@ -142,7 +158,7 @@ def test_values_out_of_range_are_damage(tmp_path: Path, change: dict, told: str)
 def test_numbers_that_are_none_are_damage(tmp_path: Path, number: str) -> None:
     path = tmp_path / "a.jsonl"
     for value in ('"wall": 1.5', '"score": 1.0', '"steps": 40'):
-        text = json.dumps(asdict(record()))
+        text = json.dumps(record().to_json())
         assert value in text
         path.write_text(text.replace(value, value.split(":")[0] + ": " + number) + "\n")
         with pytest.raises(JournalError, match=r"line 1 of the journal .* is damaged"):
@@ -164,7 +180,7 @@ def test_any_flipped_bit_is_damage(tmp_path: Path) -> None:
 
 def test_lines_of_the_first_version_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text("".join(json.dumps(asdict(record(trial=trial))) + "\n" for trial in range(3)))
+    path.write_text("".join(json.dumps(record(trial=trial).to_json()) + "\n" for trial in range(3)))
     with JournalWriter(path) as journal:
         journal.append(record(trial=3))
     assert [one.trial for one in read_journal(path)] == [0, 1, 2, 3]
@@ -196,14 +212,14 @@ def test_damaged_lines_are_set_aside(tmp_path: Path) -> None:
 
 
 def test_a_missing_field_is_told() -> None:
-    document = asdict(record())
+    document = record().to_json()
     del document["steps"]
     with pytest.raises(JournalError, match="missing required field `steps`"):
         EpisodeRecord.from_line(json.dumps(document).encode())
 
 
 def test_fields_with_a_default_may_be_missing() -> None:
-    document = asdict(record(timings={}, host="", started_at="", finished_at=""))
+    document = record(timings={}, host="", started_at="", finished_at="").to_json()
     for name in ("timings", "host", "started_at", "finished_at", "video", "fingerprint", "error"):
         del document[name]
     read = EpisodeRecord.from_line(json.dumps(document).encode())
@@ -213,11 +229,11 @@ def test_fields_with_a_default_may_be_missing() -> None:
 
 def test_of_two_records_that_disagree_the_first_counts() -> None:
     first = record(timings={"wall": 1.0}, worker=0)
-    again = replace(first, timings={"wall": 2.0}, worker=3, attempts=2, host="elsewhere")
+    again = record(timings={"wall": 2.0}, worker=3, attempts=2, host="elsewhere")
     differing: dict = {}
     assert list(merge([first, again], differing).values()) == [first]
     assert differing == {}
-    assert list(merge([first, replace(again, state_hash="c" * 64, steps=41)], differing).values()) == [first]
+    assert list(merge([first, record(state_hash="c" * 64, steps=41)], differing).values()) == [first]
     assert differing == {first.key: ("steps", "state_hash")}
 
 

@@ -103,7 +103,7 @@ def as_comparable(cell: Cell, protocol: str) -> Cell:
 def _record(benchmark: str, protocol: str, one: Outcomes, task: str, index: int, score: float) -> EpisodeRecord:
     success = score > 0
     details: Mapping[str, str] = {"imported from": one.tool, "protocol as far as known": one.protocol}
-    return EpisodeRecord(
+    return EpisodeRecord.of(
         checkpoint=one.name,
         execution=one.execution,
         policy_seed=0,

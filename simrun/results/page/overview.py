@@ -81,8 +81,8 @@ def _run(run: Run, now: datetime) -> dict[str, Any]:
     records = run.reported
     completed = sum(record.completed for record in records)
     planned = run.episodes_planned
-    begun = min((record.started_at for record in records if record.started_at), default="")
-    ended = max((record.finished_at for record in records if record.finished_at), default="")
+    begun = min(filter(None, (record.started_at for record in records)), default="")
+    ended = max((record.finished_at for record in records), default="")
     speed = _speed(records, now)
     goes_on = completed < planned and ended != "" and now - _moment(ended) < _SILENCE
     state = "complete" if completed >= planned else "running" if goes_on else "waiting" if not ended else "stopped"

@@ -131,11 +131,11 @@ class Display(ABC):
             row.score += record.score
         else:
             row.errors += 1
-        spent = 0.0
+        spent, timings = 0.0, record.timings
         for part in _PARTS:
-            self.tallies.seconds[part] += record.timings.get(part, 0.0)
-            spent += record.timings.get(part, 0.0)
-        self.tallies.seconds["waiting"] += max(0.0, record.timings.get("wall", 0.0) - spent)
+            self.tallies.seconds[part] += timings.get(part, 0.0)
+            spent += timings.get(part, 0.0)
+        self.tallies.seconds["waiting"] += max(0.0, timings.get("wall", 0.0) - spent)
         self.tallies.finish_times.append(time.monotonic())
 
     def inferred(self, batch: int, seconds: float) -> None:

@@ -162,7 +162,7 @@ class Rollout:
         for transient in ("executed_steps", "instruction_changed"):
             info.pop(transient)
         episode = self.job.episode
-        return EpisodeRecord(
+        return EpisodeRecord.of(
             checkpoint=self.job.candidate.checkpoint,
             execution=self.job.candidate.execution,
             policy_seed=self.job.candidate.policy_seed,
