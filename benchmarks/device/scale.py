@@ -37,6 +37,11 @@ class Scale:
     adaptive_seconds: float
     headroom: int
 
+    @property
+    def some_workers(self) -> int:
+        """A middling number of workers, at least two."""
+        return max(2, self.few_workers[len(self.few_workers) // 2])
+
 
 CARD = Scale(
     device="cuda:0",
@@ -45,8 +50,8 @@ CARD = Scale(
     patch=8,
     batches=(1, 2, 4, 8, 16, 32),
     repetitions=20,
-    workers=(1, 4, 8, 16, 24, 32, 48),
-    few_workers=(8, 16, 32),
+    workers=(1, 8, 16, 32, 48, 96, 128),
+    few_workers=(8, 32, 96),
     seconds=9.0,
     warm_up=3.0,
     adaptive_seconds=40.0,

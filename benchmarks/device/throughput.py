@@ -50,7 +50,7 @@ def software_rows(scale: Scale, folder: Path) -> Iterator[dict[str, Any]]:
 def memory_rows(scale: Scale, folder: Path) -> Iterator[dict[str, Any]]:
     """The largest network on a card that something else has filled meanwhile."""
     policy = CrowdedCard(load(max(scale.networks), scale, folder), scale)
-    count = max(scale.few_workers)
+    count = scale.some_workers
     rate = timed_run(policy, BENCH, scale.seconds, scale.warm_up, workers=count, max_batch=count, **_OPTIONS)
     yield {"asked": policy.asked, **asdict(rate), "workers": count}
     policy.close()
@@ -58,7 +58,7 @@ def memory_rows(scale: Scale, folder: Path) -> Iterator[dict[str, Any]]:
 
 def together_rows(scale: Scale, folder: Path) -> Iterator[dict[str, Any]]:
     """One process with all workers beside two on the same card with half of them each."""
-    count = max(2, max(scale.few_workers) // 2)
+    count = scale.some_workers
     for millions in sorted({scale.main, max(scale.networks)}):
         for processes in (1, 2):
             rates = _side_by_side(scale, folder, millions, count // processes, processes)

@@ -99,14 +99,26 @@ def model_key(xml: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def release_drawn(model: mujoco.MjModel) -> None:
-    """Give back the memory of what OpenGL has copied: textures, surfaces, bounding boxes; meshes that collide stay.
+def release_texture(model: mujoco.MjModel, texture: int) -> None:
+    """Give back the memory of a texture that OpenGL has copied; in the model it is black then."""
+    begin, pixels = model.tex_adr[texture], model.tex_height[texture] * model.tex_width[texture]
+    _give_back(model.tex_data[begin : begin + pixels * model.tex_nchannel[texture]])
+
+
+def release_textures(model: mujoco.MjModel) -> None:
+    """Give back the memory of all textures, those that nothing wears too, and what freeing left in pieces."""
+    _give_back(model.tex_data)
+    _trim_heap()
+
+
+def release_surfaces(model: mujoco.MjModel) -> None:
+    """Give back the memory of surfaces that OpenGL has copied and of bounding boxes; meshes that collide stay.
 
     MuJoCo looks at it for rays and signed distances only, which no task has. In the model it is zero then.
     """
     first = min(model.mesh_bvhadr[model.mesh_bvhnum > 0], default=model.nbvh)
     boxes = slice(first, first + model.mesh_bvhnum.sum())
-    _give_back(model.tex_data, model.mesh_normal, model.mesh_texcoord, model.mesh_facenormal, model.mesh_facetexcoord)
+    _give_back(model.mesh_normal, model.mesh_texcoord, model.mesh_facenormal, model.mesh_facetexcoord)
     _give_back(model.bvh_aabb[boxes], model.bvh_child[boxes], model.bvh_nodeid[boxes], model.bvh_depth[boxes])
     for begin, end in pairwise([-1, *_colliding_meshes(model), model.nmesh]):
         corners, faces, sides = (
@@ -119,7 +131,6 @@ def release_drawn(model: mujoco.MjModel) -> None:
         )
         _give_back(model.mesh_vert[corners], model.mesh_polymapadr[corners], model.mesh_polymapnum[corners])
         _give_back(model.mesh_face[faces], model.mesh_polynormal[sides])
-    _trim_heap()
 
 
 def _colliding_meshes(model: mujoco.MjModel) -> npt.NDArray[np.int32]:

@@ -193,7 +193,7 @@ class LiberoEnv(BenchmarkEnv):
             assert scene.drawable
             heights, widths = zip(*self.protocol.cameras.values(), strict=True)
             self._renderer = SceneRenderer(scene.model, max(heights), max(widths))
-            scene.release_drawn()
+            scene.drawable = False
         return self._renderer.render(scene.sampled_view(), CAMERAS[camera], height, width, self.scene_change)
 
     def _shutdown(self) -> None:

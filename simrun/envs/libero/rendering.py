@@ -22,6 +22,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
+from simrun.envs.libero.compiled_models import release_surfaces, release_texture, release_textures
 from simrun.envs.machine.mujoco_rendering import change_scene, find_backend, open_context
 from simrun.envs.perturbations import AS_IT_IS, SceneChange
 from simrun.errors import RendererError
@@ -34,6 +35,8 @@ _renderers: weakref.WeakSet[SceneRenderer] = weakref.WeakSet()
 
 class SceneRenderer:
     """The textures and meshes of one scene in the process's OpenGL context.
+
+    The model gives their memory back as soon as OpenGL has copied them, so it can be drawn by no other renderer.
 
     Args:
         model: the compiled scene.
@@ -55,8 +58,13 @@ class SceneRenderer:
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         try:
-            with _only_drawn_textures(model):
+            with _small_textures(model) as drawn:
                 self._context: Any = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150)
+            release_surfaces(model)
+            for texture in drawn:
+                mujoco.mjr_uploadTexture(model, self._context, texture)
+                release_texture(model, texture)
+            release_textures(model)
         except mujoco.FatalError as error:
             raise RendererError(f"OpenGL could not take the scene up: {error}; try MUJOCO_GL=osmesa") from error
         _renderers.add(self)
@@ -127,20 +135,22 @@ def describe_opengl() -> dict[str, str]:
 
 
 @contextmanager
-def _only_drawn_textures(model: mujoco.MjModel) -> Iterator[None]:
-    """In this block textures that nothing wears which is drawn have one pixel.
+def _small_textures(model: mujoco.MjModel) -> Iterator[list[int]]:
+    """In this block all textures but the sky have one pixel; gives those that something wears which is drawn.
 
-    The living room's model holds two for a table that is not there; OpenGL would make 122 MiB of each.
+    Not all are: the living room's model holds two for a table that is not there, of which OpenGL would make 122 MiB
+    each. The others need less memory one after the other than all at once, and least when the largest comes first.
     """
     worn_by = (model.geom_matid[model.geom_group != _COLLISION_GROUP], model.site_matid, model.tendon_matid)
     materials = np.concatenate((*worn_by, model.skin_matid, model.flex_matid))
     drawn = np.isin(np.arange(model.ntex), model.mat_texid[materials[materials >= 0]])
-    drawn |= model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX.value
+    small = model.tex_type != mujoco.mjtTexture.mjTEXTURE_SKYBOX.value
     whole = [(sizes, sizes.copy()) for sizes in (model.tex_width, model.tex_height)]
     for sizes, _ in whole:
-        sizes[~drawn] = 1
+        sizes[small] = 1
+    pixels = np.multiply(*(before for _, before in whole))
     try:
-        yield
+        yield sorted(np.flatnonzero(small & drawn).tolist(), key=lambda texture: -pixels[texture])
     finally:
         for sizes, before in whole:
             sizes[:] = before

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from simrun.envs.libero.arm import Arm
-from simrun.envs.libero.compiled_models import release_drawn
 from simrun.envs.libero.fixtures import (
     Poses,
     draw_poses,
@@ -96,11 +95,6 @@ class Scene:
     def task(self) -> str:
         """Name of the task."""
         return self.recipe.task
-
-    def release_drawn(self) -> None:
-        """Give the memory of textures and surfaces back, when the one renderer of the scene has taken them up."""
-        release_drawn(self.model)
-        self.drawable = False
 
     def close(self) -> None:
         """Free model and data."""

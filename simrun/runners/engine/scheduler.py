@@ -328,7 +328,9 @@ class Scheduler:
             batch = replica.batcher.take(time.monotonic(), others)
             if batch and self._staffing.one_for_ever:
                 # Nothing steps meanwhile, and a thread would have to be woken up and wake this one.
-                self._take_prediction(replica, replica.inference.predict(batch))
+                prediction = replica.inference.predict(batch)
+                self._staffing.inferred(prediction.seconds)
+                self._take_prediction(replica, prediction)
             elif batch:
                 replica.inference.submit(batch)
 

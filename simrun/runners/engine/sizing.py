@@ -84,6 +84,7 @@ class Window:
     def __init__(self) -> None:
         self._open: set[int] = set()
         self._worth: float | None = None
+        self._now = (0, 0, 0.0)
         self.restart((), time.monotonic(), {})
 
     def restart(self, changing: Iterable[int], now: float, processor: dict[int, float]) -> None:
@@ -102,12 +103,18 @@ class Window:
         self._resetting = self._slots = self._inferring = self._waiting = 0.0
 
     def turn(self, now: float, live: int, waiting: int, inferring: float) -> None:
-        """What has been so since the last turn: numbers of workers, and the share of the policies that compute."""
+        """What is so from now until the next turn: numbers of workers, and the share of the policies that compute."""
         span = now - self._last
         self._last = now
-        self._slots += span * live
-        self._waiting += span * waiting
-        self._inferring += span * inferring
+        slots, queue, computing = self._now
+        self._now = (live, waiting, inferring)
+        self._slots += span * slots
+        self._waiting += span * queue
+        self._inferring += span * computing
+
+    def inferred(self, seconds: float) -> None:
+        """The policy computed for so long between two turns."""
+        self._inferring += seconds
 
     def reset(self, seconds: float) -> None:
         """An episode was reset, which took so long."""

@@ -43,6 +43,10 @@ class Staffing:
         if self._window.served([slot.index for slot in slots]):
             self._restart()
 
+    def inferred(self, seconds: float) -> None:
+        """The policy computed for so long while nothing else went on."""
+        self._window.inferred(seconds)
+
     def reset(self, seconds: float) -> None:
         """An episode was reset, which took so long."""
         self._window.reset(seconds)
@@ -57,7 +61,7 @@ class Staffing:
             self._restart()
 
     def turn(self, waiting: int, inferring: float) -> Stretch | None:
-        """What has been so since the last turn.
+        """What is so until the next turn.
 
         Args:
             waiting: requests that wait for the policy.

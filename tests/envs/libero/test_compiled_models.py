@@ -12,7 +12,14 @@ import pytest
 from PIL import Image
 
 from simrun.envs.libero import compiled_models
-from simrun.envs.libero.compiled_models import FOLDER, compiled_model, model_key, release_drawn
+from simrun.envs.libero.compiled_models import (
+    FOLDER,
+    compiled_model,
+    model_key,
+    release_surfaces,
+    release_texture,
+    release_textures,
+)
 
 SCENE = """<mujoco><asset>
 <texture name="wood" type="2d" file="{file}"/><material name="wood" texture="wood"/>
@@ -149,7 +156,10 @@ def test_a_missing_file_is_told_by_the_compiler(kept: Kept) -> None:
 def test_what_only_drawing_needs_is_released_and_physics_stays_the_same(kept: Kept) -> None:
     model = compiled_model(kept.xml())
     before, fall = arrays(model), fallen(model)
-    release_drawn(model)
+    release_surfaces(model)
+    assert model.tex_data.tobytes() == before["tex_data"]
+    release_texture(model, 0)
+    release_textures(model)
     after = arrays(model)
     changed = {name for name in before if before[name] != after[name]}
     assert {"tex_data", "mesh_facenormal", "bvh_aabb"} <= changed <= {"tex_data"} | SURFACES | CORNERS | BOXES

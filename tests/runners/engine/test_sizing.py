@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from itertools import cycle, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from simrun.api import FunctionPolicy, evaluate
 from simrun.envs.machine.capacity import Capacity
+from simrun.policies import Observation
 from simrun.runners.engine import session, sizing
+from simrun.runners.engine.progress import SilentDisplay
 from simrun.runners.engine.sizing import Stretch, Window, WorkerCount, usage_of
 from tests.runners.conftest import Run, outcomes
 
@@ -146,8 +150,9 @@ def test_a_window_opens_when_everybody_has_begun() -> None:
     assert not window.served([0])
     assert window.served([1])
     window.restart((), 20.0, {7: 2.0})
-    window.turn(21.0, live=2, waiting=0, inferring=True)
-    window.turn(23.0, live=2, waiting=1, inferring=False)
+    window.turn(20.0, live=2, waiting=0, inferring=True)
+    window.turn(21.0, live=2, waiting=1, inferring=False)
+    window.turn(23.0, live=2, waiting=0, inferring=True)
     window.reset(2.0)
     assert not window.full(2)
     for _ in range(8):
@@ -167,6 +172,7 @@ def test_resets_that_take_longer_because_workers_share_the_cores_are_no_progress
 
     def rate(live: int, chunks: int, seconds: float) -> float:
         window.restart((), 0.0, {})
+        window.turn(0.0, live, 0, inferring=0.5)
         window.turn(10.0, live, 0, inferring=0.5)
         for _ in range(chunks):
             window.served([0])
@@ -185,6 +191,7 @@ def test_resets_that_come_in_bursts_are_no_news() -> None:
     # A worker takes a second for a chunk, and two for a reset; in the second stretch all reset once.
     for chunks, resets in [(40, 4), (32, 8), (48, 0)]:
         window.restart((), 0.0, {})
+        window.turn(0.0, 4, 0, inferring=0.5)
         window.turn(12.0, 4, 0, inferring=0.5)
         for _ in range(chunks):
             window.served([0])
@@ -214,6 +221,35 @@ def test_a_slot_that_comes_or_goes_keeps_the_window_closed() -> None:
 )
 def test_the_bottleneck_is_what_is_busiest(stretch: Stretch, text: str) -> None:
     assert stretch.bottleneck(2) == text
+
+
+class Noting(SilentDisplay):
+    """Notes what limited the run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits: list[str] = []
+
+    def measured(self, bottleneck: str, workers: int) -> None:
+        self.limits.append(bottleneck)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_says_that_its_policy_limits_it(workers: int) -> None:
+    """In the runner's own thread, as with one worker, and beside it."""
+
+    def predict(observations: Sequence[Observation]) -> np.ndarray:
+        time.sleep(0.3)
+        return np.zeros((len(observations), 10, 7), np.float32)
+
+    noting = Noting()
+    evaluate(
+        FunctionPolicy(predict, 10), "tabletop", tasks=["open_drawer"], episodes="0:4", workers=workers, display=noting
+    )
+    assert noting.limits
+    assert all(limit.startswith("inference: ") for limit in noting.limits)
+    # Of a cycle of 0.3 s the simulation takes some hundredths.
+    assert min(int(limit.removeprefix("inference: ").removesuffix("%")) for limit in noting.limits) > 50
 
 
 def test_linux_says_what_a_process_uses() -> None:
