@@ -25,6 +25,7 @@ _SMALLEST_JUMP = 1.5
 _LARGEST_JUMP = 4.0
 _IDLE = 0.1
 _CROWD = 2
+_MOSTLY = 0.5
 _SATURATED = 0.95
 _MOST_WORTH = 10.0
 _REST = 8
@@ -121,11 +122,9 @@ class Window:
         self._resets += 1
         self._resetting += seconds
 
-    def served(self, slots: Iterable[int]) -> bool:
-        """Chunks were predicted for these slots; True when that was the last one to begin with."""
-        slots = list(slots)
-        self._chunks += len(slots)
-        return self.settled(slots)
+    def served(self, chunks: int) -> None:
+        """So many chunks were predicted."""
+        self._chunks += chunks
 
     def settled(self, slots: Iterable[int]) -> bool:
         """These slots have begun or ended; True when that was the last one to wait for."""
@@ -153,9 +152,9 @@ class WorkerCount:
     """Climbs to the number of workers with the most chunks a second, and rests there.
 
     More are tried while cores stand still, fewer while the policy is busy all the time and workers queue for more than
-    its next batch, or while several workers a core fight over it: more may have been kept by luck. A trial that does
-    not help in two stretches one after the other is taken back, and the next comes after a rest that doubles each
-    time.
+    its next batch, or while several workers a core fight over it and seldom wait: more may have been kept by luck. A
+    trial that does not help in two stretches one after the other is taken back, and the next comes after a rest that
+    doubles each time.
 
     Args:
         count: workers to begin with.
@@ -219,7 +218,9 @@ class WorkerCount:
             queueing = seen.waiting > max(max_batch, self.count / 2)
             return fewer if queueing and self.count > 2 else self.count
         if seen.processor >= (1 - _IDLE) * self._cores:
-            return fewer if self.count > _CROWD * self._cores else self.count
+            # Behind a policy that computes most of the time more workers wait than run, and batches grow.
+            crowded = self.count > _CROWD * self._cores and seen.inferring < _MOSTLY
+            return fewer if crowded else self.count
         # As many as would keep the cores busy if the policy kept up; where it does not, batches grow.
         factor = min(_LARGEST_JUMP, max(_SMALLEST_JUMP, self._cores / max(seen.processor, 1e-9)))
         more = min(self._most, self.count + room, max(self.count + 1, round(self.count * factor)))

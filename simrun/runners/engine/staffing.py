@@ -40,7 +40,10 @@ class Staffing:
 
     def served(self, slots: Iterable[Slot]) -> None:
         """Chunks were predicted for these slots."""
-        if self._window.served([slot.index for slot in slots]):
+        slots = list(slots)
+        self._window.served(len(slots))
+        # Who is retired goes on to the end of an episode, and flatters those who stay as long as that takes.
+        if self._window.settled([slot.index for slot in slots if not slot.retired]):
             self._restart()
 
     def inferred(self, seconds: float) -> None:
