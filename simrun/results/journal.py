@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from simrun.envs.machine.regular_files import append_regular, open_regular, write_whole
 from simrun.errors import JournalError
+from simrun.results.lines import read_line
 from simrun.results.plan import JobKey
 from simrun.results.records import EpisodeRecord
 
@@ -292,7 +293,7 @@ def _parse(line: bytes, number: int, path: Path, check: Check | None) -> Episode
     if signed and line[-_LENGTH:] != _CHECKSUM % zlib.crc32(b"}", zlib.crc32(memoryview(line)[:-_LENGTH])):
         raise JournalError(f"line {number} of the journal {path} is damaged: it does not match its checksum")
     try:
-        record = EpisodeRecord.from_line(line, signed=signed)
+        record = read_line(line, signed=signed)
         if check is not None:
             check(record)
     except JournalError as error:

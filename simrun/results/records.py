@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
-from sys import intern
 from typing import Annotated, Any, Literal, TypedDict
 
-from msgspec import NODEFAULT, Meta, Raw, Struct, ValidationError, defstruct, field, msgpack
-from msgspec.json import Decoder, Encoder, decode
-from msgspec.structs import asdict, astuple, fields
+from msgspec import Meta, Struct, field, msgpack
+from msgspec.structs import asdict, fields
 
 from simrun.envs import Episode
 from simrun.envs.episodes import episode_id
@@ -66,7 +63,7 @@ class Course(Struct, frozen=True, array_like=True, gc=False):
     finished_at: str = ""
 
     def pack(self) -> bytes:
-        """As text of a third of its size; `EpisodeRecord.course` reads it."""
+        """As bytes, which take a third of the memory; `EpisodeRecord.course` reads them."""
         return _packed(self)
 
 
@@ -77,9 +74,9 @@ _unpacked = msgpack.Decoder(Course).decode
 class EpisodeRecord(Struct, frozen=True, gc=False):
     """One episode of one checkpoint under one execution variant.
 
-    Types and ranges are checked where a line is read, by msgspec while it decodes. Records hold no cycles, so that
-    the garbage collector need not walk millions of them, and are small, so that millions fit into memory: what no
-    table counts is packed, and read anew each time that somebody asks.
+    Types and ranges are checked where a line is read (`simrun.results.lines`). Records hold no cycles, so that the
+    garbage collector need not walk millions of them, and are small, so that millions fit into memory: what no table
+    counts is packed, and read anew each time that somebody asks.
 
     Attributes:
         checkpoint: the checkpoint as the user named it.
@@ -234,38 +231,11 @@ class EpisodeRecord(Struct, frozen=True, gc=False):
         values = asdict(self)
         return values | asdict(_unpacked(values.pop("packed_course")))
 
-    @classmethod
-    def from_line(cls, line: bytes, *, signed: bool = False) -> EpisodeRecord:
-        """Read what `to_json` gave, as JSON.
+    def require_consistent(self, course: Course) -> None:
+        """Check what types and ranges do not say.
 
         Args:
-            line: the JSON.
-            signed: whether a checksum stands at its end, which the caller has checked.
-
-        Raises:
-            JournalError: the line is of a newer schema, contradicts itself, or a field is missing, unknown, of a wrong
-                type or out of range.
-            ValueError, RecursionError: it is no JSON.
-        """
-        try:
-            values = list(astuple((_SIGNED if signed else _PLAIN).decode(line)))
-            # What stands in many records is kept once: a million records fit into memory.
-            for place in _TEXTS:
-                values[place] = intern(values[place])
-            for place, read in _PARTS:
-                values[place] = _shared(bytes(values[place]), read)
-        except ValidationError:
-            raise JournalError(_what_is_wrong(line, signed)) from None
-        course = Course(*values[_OWN:_ALL])
-        values[_OWN:] = [course.pack()]
-        record = cls(*values)
-        if record.schema != SCHEMA_VERSION:
-            raise JournalError(_of_schema(record.schema))
-        record._check(course)
-        return record
-
-    def _check(self, course: Course) -> None:
-        """Check what types and ranges do not say.
+            course: its `course`.
 
         Raises:
             JournalError: a value contradicts another one.
@@ -320,71 +290,8 @@ class EpisodeRecord(Struct, frozen=True, gc=False):
         )
 
 
-_REPEATED = (
-    *("checkpoint", "execution", "episode", "benchmark", "protocol", "task", "instruction", "host", "fingerprint"),
-    "initial_hash",
-)
-"""Texts that many records share."""
-_FIELDS = (*fields(EpisodeRecord)[:-1], *fields(Course))
-"""Those of a line: a record's own, then what is packed."""
-_NAMES = [known.name for known in _FIELDS]
-_OWN, _ALL = len(fields(EpisodeRecord)) - 1, len(_FIELDS)
-_TEXTS = tuple(map(_NAMES.index, _REPEATED))
-
-_MOST_SHARED = 1 << 14
-_known: dict[bytes, Any] = {}
-_bytes_of = Encoder().encode
-
-
-def _shared(text: bytes, read: Callable[[bytes], Any] = decode) -> Any:
-    """What a part of a line says; equal texts of many records are one object, which nobody changes."""
-    if len(_known) > _MOST_SHARED:
-        _known.clear()
-    return _known[text] if text in _known else _known.setdefault(text, read(text))
-
-
-def _read_details(text: bytes) -> dict[str, Any]:
-    details = _DETAILS.decode(text)
-    subtasks = details.get("subtasks")
-    if type(subtasks) is list:
-        subtasks[:] = [_shared(_bytes_of(one)) for one in subtasks]
-    return details
-
-
-def _read_stages(text: bytes) -> list[Stage]:
-    return [_shared(_bytes_of(one)) for one in _STAGES.decode(text)]
-
-
-_DETAILS, _STAGES = Decoder(dict[str, Any]), Decoder(list[Stage])
-_READERS: dict[str, Callable[[bytes], Any]] = {"details": _read_details, "stages": _read_stages}
-_PARTS = [(_NAMES.index(name), read) for name, read in _READERS.items()]
-
-
-def _line_decoder(text: Collection[str] = (), *, signed: bool) -> Decoder[Any]:
-    """A decoder of lines that leaves some fields text."""
-    line: list[tuple[str, Any, Any]] = []
-    for known in _FIELDS:
-        kind, default = known.type, known.default
-        if known.default_factory is not NODEFAULT:
-            default = field(default_factory=known.default_factory)
-        if known.name in text:
-            kind, default = Raw, default if default is NODEFAULT else Raw(_bytes_of(known.default_factory()))
-        line.append((known.name, kind, default))
-    if signed:
-        line.append(("crc32", str, NODEFAULT))
-    return Decoder(defstruct("Line", line, kw_only=True, forbid_unknown_fields=True, gc=False))
-
-
-_PLAIN, _SIGNED = (_line_decoder(_READERS, signed=signed) for signed in (False, True))
-
-
-def _what_is_wrong(line: bytes, signed: bool) -> str:
-    try:
-        _line_decoder(signed=signed).decode(line)
-    except ValidationError as error:
-        return _in_words(error, decode(line))
-    return "a record is wrong"
-
+FIELDS = (*fields(EpisodeRecord)[:-1], *fields(Course))
+"""What a record has, as msgspec describes it, in order: what tables count, then what is packed."""
 
 _SPELLED = {"Count": "int", "Measure": "float", "Status": "str", "Stage": "dict[str, Any]"}
 
@@ -392,19 +299,7 @@ _SPELLED = {"Count": "int", "Measure": "float", "Status": "str", "Stage": "dict[
 def field_types() -> dict[str, str]:
     """Field of a record -> its type as text, in order."""
     kinds = EpisodeRecord.__annotations__ | Course.__annotations__
-    return {name: re.sub(r"[A-Z]\w+", lambda found: _SPELLED.get(found[0], found[0]), kinds[name]) for name in _NAMES}
-
-
-def _in_words(error: ValidationError, document: Any) -> str:
-    """What is wrong with a document that is no record; a ValueError where it is not even an object."""
-    if not isinstance(document, dict):
-        raise ValueError("no record")
-    if document.get("schema") != SCHEMA_VERSION:
-        return _of_schema(document.get("schema"))
-    what, _, where = str(error).partition(" - at `$.")
-    whose = f"'s {where[:-1]}" if where else ""
-    return f"a record{whose} is wrong: {what[0].lower()}{what[1:]}"
-
-
-def _of_schema(found: object) -> str:
-    return f"a record has schema {found!r:.40}; this simrun reads {SCHEMA_VERSION}; update simrun"
+    return {
+        known.name: re.sub(r"[A-Z]\w+", lambda found: _SPELLED.get(found[0], found[0]), kinds[known.name])
+        for known in FIELDS
+    }

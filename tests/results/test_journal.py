@@ -17,6 +17,7 @@ from simrun.envs import Episode
 from simrun.errors import JournalError
 from simrun.results import EpisodeRecord, JournalWriter, merge, read_journal, read_run
 from simrun.results.journal import journal_line, set_aside_damage
+from simrun.results.lines import read_line
 from simrun.results.records import SCHEMA_VERSION, VOLATILE_FIELDS, field_types
 from tests.results.synthetic_records import CALVIN, SUBTASKS, MakeRun, outcomes, record
 
@@ -35,12 +36,12 @@ def test_a_record_survives_the_journal(tmp_path: Path) -> None:
 def test_subtasks_that_many_records_hold_are_kept_once_and_as_they_are() -> None:
     line = journal_line(record(protocol=CALVIN, score=2.0, chain=SUBTASKS))
     again = journal_line(record(protocol=CALVIN, score=2.0, chain=SUBTASKS, trial=1))
-    first, second = (EpisodeRecord.from_line(one[: one.rindex(b',"crc32"')] + b"}") for one in (line, again))
+    first, second = (read_line(one[: one.rindex(b',"crc32"')] + b"}") for one in (line, again))
     assert first.trial != second.trial
     assert all(one is other for one, other in zip(*(one.details["subtasks"] for one in (first, second)), strict=True))
     # What equals for Python is another text.
     odd = replace(first, details={"subtasks": [{"task": SUBTASKS[0], "success": 1, "steps": 60.0}, 10**400, [None]]})
-    read = EpisodeRecord.from_line(json.dumps(odd.to_json()).encode())
+    read = read_line(json.dumps(odd.to_json()).encode())
     assert repr(read.details) == repr(odd.details)
 
 
@@ -48,9 +49,9 @@ def test_a_record_is_small() -> None:
     """A million fit into a laptop's memory: what no table counts is packed, what repeats is shared."""
     times = {"inference_times": {0.012: 3, 0.013: 2, 0.021: 1}, "timings": dict.fromkeys("abcde", 1.5)}
     lines = [journal_line(record(trial=trial % 9, policy_seed=trial, **times)) for trial in range(1000)]
-    EpisodeRecord.from_line(lines[0], signed=True)
+    read_line(lines[0], signed=True)
     tracemalloc.start()
-    records = [EpisodeRecord.from_line(line, signed=True) for line in lines]
+    records = [read_line(line, signed=True) for line in lines]
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size / len(records) < 900
@@ -215,16 +216,16 @@ def test_a_missing_field_is_told() -> None:
     document = record().to_json()
     del document["steps"]
     with pytest.raises(JournalError, match="missing required field `steps`"):
-        EpisodeRecord.from_line(json.dumps(document).encode())
+        read_line(json.dumps(document).encode())
 
 
 def test_fields_with_a_default_may_be_missing() -> None:
     document = record(timings={}, host="", started_at="", finished_at="").to_json()
     for name in ("timings", "host", "started_at", "finished_at", "video", "fingerprint", "error"):
         del document[name]
-    read = EpisodeRecord.from_line(json.dumps(document).encode())
+    read = read_line(json.dumps(document).encode())
     assert read == record(timings={}, host="", started_at="", finished_at="")
-    assert read.timings is not EpisodeRecord.from_line(json.dumps(document).encode()).timings
+    assert read.timings is not read_line(json.dumps(document).encode()).timings
 
 
 def test_of_two_records_that_disagree_the_first_counts() -> None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from simrun.errors import JournalError, UsageError
 from simrun.results import EpisodeRecord
+from simrun.results.lines import read_line
 from simrun.results.pooling import cells_of
 from simrun.results.records import field_types
 from simrun.results.run import Run
@@ -128,7 +129,7 @@ def test_exports_hold_everything(make_run: MakeRun, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert {line.pop("run") for line in lines} == {"first"}
     assert {line.pop("purpose") for line in lines} == {"report"}
-    again = [EpisodeRecord.from_line(json.dumps(line).encode()).to_json() for line in lines]
+    again = [read_line(json.dumps(line).encode()).to_json() for line in lines]
     assert again == [one.to_json() for one in records]
     pandas = pytest.importorskip("pandas")
     frame = store.to_pandas()
