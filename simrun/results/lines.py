@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from functools import cache
 from sys import intern
 from typing import Any
 
@@ -84,14 +85,15 @@ _READERS: dict[str, Callable[[bytes], Any]] = {"details": _read_details, "stages
 _PARTS = [(_NAMES.index(name), read) for name, read in _READERS.items()]
 
 
-def _line_decoder(text: Collection[str] = (), *, signed: bool) -> Decoder[Any]:
-    """A decoder of lines that leaves some fields text."""
+@cache
+def _line_decoder(*, whole: bool, signed: bool) -> Decoder[Any]:
+    """A decoder of lines; one that is not whole leaves text what many records share."""
     line: list[tuple[str, Any, Any]] = []
     for known in FIELDS:
         kind, default = known.type, known.default
         if known.default_factory is not NODEFAULT:
             default = field(default_factory=known.default_factory)
-        if known.name in text:
+        if known.name in _READERS and not whole:
             kind, default = Raw, default if default is NODEFAULT else Raw(_bytes_of(known.default_factory()))
         line.append((known.name, kind, default))
     if signed:
@@ -99,12 +101,12 @@ def _line_decoder(text: Collection[str] = (), *, signed: bool) -> Decoder[Any]:
     return Decoder(defstruct("Line", line, kw_only=True, forbid_unknown_fields=True, gc=False))
 
 
-_PLAIN, _SIGNED = (_line_decoder(_READERS, signed=signed) for signed in (False, True))
+_PLAIN, _SIGNED = (_line_decoder(whole=False, signed=signed) for signed in (False, True))
 
 
 def _what_is_wrong(line: bytes, signed: bool) -> str:
     try:
-        _line_decoder(signed=signed).decode(line)
+        _line_decoder(whole=True, signed=signed).decode(line)
     except ValidationError as error:
         return _in_words(error, decode(line))
     return "a record is wrong"

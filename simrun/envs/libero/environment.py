@@ -190,10 +190,12 @@ class LiberoEnv(BenchmarkEnv):
         if self._renderer is None:
             from simrun.envs.libero.rendering import SceneRenderer
 
-            assert scene.drawable
+            if not scene.drawable:
+                raise RendererError("OpenGL failed in the middle of taking this scene up; make the environment anew")
             heights, widths = zip(*self.protocol.cameras.values(), strict=True)
-            self._renderer = SceneRenderer(scene.model, max(heights), max(widths))
+            # A renderer that fails may have given back already what a second one would draw black.
             scene.drawable = False
+            self._renderer = SceneRenderer(scene.model, max(heights), max(widths))
         return self._renderer.render(scene.sampled_view(), CAMERAS[camera], height, width, self.scene_change)
 
     def _shutdown(self) -> None:
