@@ -51,11 +51,18 @@ class UpstreamObserver:
     def __init__(self, env: Any) -> None:
         import sapien.core as sapien
 
+        from simrun.envs.simpler_bridge.camera import OverlayCamera, renderer
+        from simrun.envs.simpler_bridge.shaders import SHIPPED
+
         self._env = env
-        self._camera = env._overlay_camera(env._world.task)
+        renderer()
+        ours = sapien.render_config.camera_shader_dir
+        sapien.render_config.camera_shader_dir = SHIPPED
+        self._camera = OverlayCamera(env._world.task, env._files)
         self._photo = self._camera._photo / 255
         self._base_camera = self._camera._scene.add_camera("base_camera", 128, 128, np.pi / 2, 0.01, 10)
         self._base_camera.set_pose(sapien.Pose([0.3, 0.0, 0.6], [0.38, 0.0, 0.92, 0.0]))
+        sapien.render_config.camera_shader_dir = ours
 
     def observe(self) -> npt.NDArray[np.uint8]:
         """Both pictures with all their textures, the photograph mixed in; returns the large one."""

@@ -25,6 +25,7 @@ from simrun.envs.machine.vulkan import require_driver
 from simrun.envs.simpler_bridge.data_files import ModelFiles
 from simrun.envs.simpler_bridge.physics import ROOM_ROTATION, BridgeWorld, engine
 from simrun.envs.simpler_bridge.robot import BASE
+from simrun.envs.simpler_bridge.shaders import SHIPPED, software_shaders
 from simrun.envs.simpler_bridge.tasks import IMAGE_SIZE, ROOM, BridgeTask
 from simrun.errors import AssetError, RendererError
 
@@ -51,7 +52,8 @@ def renderer() -> sapien.SapienRenderer:
             f"SAPIEN cannot render with the {driver.kind} Vulkan driver {driver.manifest} ({error}); run: simrun "
             "doctor simpler_bridge"
         ) from error
-    sapien.render_config.camera_shader_dir = "ibl"
+    shaders = software_shaders(_FOREGROUND) if driver.kind == "software" else SHIPPED
+    sapien.render_config.camera_shader_dir = shaders
     engine().set_renderer(shared)
     return shared
 

@@ -16,6 +16,7 @@ from simrun.envs import Episode, hash_state
 from simrun.envs.expert import find_expert
 from simrun.envs.laboratory.laboratory import Laboratory
 from simrun.envs.machine.data_files import DataFiles
+from simrun.envs.machine.vulkan import prepare_process
 from simrun.envs.perturbations import perturbed
 from simrun.envs.simpler_bridge.benchmark import SimplerBridge
 from simrun.envs.simpler_bridge.data_files import ModelFiles
@@ -165,6 +166,58 @@ def expert(request: dict[str, Any]) -> list[bool]:
             ended = terminated or truncated
         solved.append(bool(info["success"]))
     return solved
+
+
+def both_shaders(request: dict[str, Any]) -> dict[str, list[Any]]:
+    """Task -> whether its camera takes our shaders, pictures compared with SAPIEN's shaders, and how many differ."""
+    prepare_process()
+    import sapien.core as sapien
+
+    from simrun.envs.simpler_bridge.camera import OverlayCamera, renderer
+    from simrun.envs.simpler_bridge.shaders import SHIPPED
+
+    renderer()
+    ours = sapien.render_config.camera_shader_dir
+    files, found = ModelFiles(DataFiles.of(BENCHMARK).folder()), {}
+    for task in TASKS:
+        cameras = []
+        for shaders in (ours, SHIPPED):
+            sapien.render_config.camera_shader_dir = shaders
+            cameras.append(OverlayCamera(task, files))
+        env = BENCHMARK.make_env(cameras=())
+        env.begin(episode(task.name, request["trial"]))
+        equal = []
+        for light, action in zip(request["lights"], request["actions"], strict=True):
+            env.advance(np.array(action)[None])
+            pictures = [camera.picture(env._world, light) for camera in cameras]
+            masks = [camera.segmented_picture(env._world)[1] for camera in cameras]
+            equal.append(np.array_equal(*pictures) and np.array_equal(*masks) and 0 < masks[0].mean() < 1)
+        found[task.name] = [ours != SHIPPED, len(equal), equal.count(False)]
+        env.close()
+    return found
+
+
+def kept_shaders(request: dict[str, Any]) -> dict[str, Any]:
+    """What `software_shaders` answers: first, over a damaged file, without a place, and beside another SAPIEN."""
+    from simrun.envs.simpler_bridge import shaders
+
+    os.environ.update(SIMRUN_HOME=request["home"])
+    folder = shaders.software_shaders(2)
+    lighting = Path(folder) / "deferred.frag"
+    written = lighting.read_text()
+    lighting.write_text(written[:100])
+    again = shaders.software_shaders(2)
+    repaired = lighting.read_text() == written
+    (Path(folder) / "gbuffer.frag").unlink()
+    (Path(folder) / "gbuffer.frag").mkdir()
+    no_place = shaders.software_shaders(2)
+    shaders._KNOWN = "0" * 64
+    return {
+        "folders": [folder, again],
+        "repaired": repaired,
+        "no place": no_place,
+        "another SAPIEN": shaders.software_shaders(2),
+    }
 
 
 def room_of_another_user(request: dict[str, Any]) -> list[str]:

@@ -91,6 +91,21 @@ def test_first_picture_in_mid_episode_is_the_picture_that_watching_shows(
     assert len(bytes.fromhex(blind["picture"])) == 480 * 640 * 3
 
 
+def test_shaders_that_leave_the_photograph_out_change_no_pixel(laboratory: Laboratory, control_actions: np.ndarray):
+    lights = [1.0, 1.0, 0.35, 1.0, 1.0, 0.6, 1.0, 1.0]
+    found = laboratory("both_shaders", trial=3, lights=lights, actions=control_actions[:8].tolist())
+    assert found == {task: [True, 8, 0] for task in ("carrot", "eggplant", "spoon", "cube")}
+
+
+def test_kept_shaders_are_whole_or_sapiens_own(laboratory: Laboratory, tmp_path: Path):
+    found = laboratory("kept_shaders", home=str(tmp_path))
+    first, again = found["folders"]
+    assert first == again
+    assert first.startswith(str(tmp_path))
+    assert found["repaired"]
+    assert found["no place"] == found["another SAPIEN"] == "ibl"
+
+
 def test_dimmed_light_falls_on_objects_and_photograph_and_never_on_physics(laboratory: Laboratory):
     found = laboratory("dimmed", task="carrot", axes=["light:1", "light:4"])
     (state, whole), (state_1, _), (state_4, dim) = found.values()
@@ -154,7 +169,6 @@ def test_data_files_are_never_written_to(
             path.chmod(0o755)
 
 
-@pytest.mark.assets
 def test_a_room_is_cooked_for_a_user_who_may_not_write_to_the_shared_home(
     laboratory: Laboratory, tmp_path: Path
 ) -> None:
