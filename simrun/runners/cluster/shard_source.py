@@ -141,6 +141,12 @@ class ShardSource(JobSource):
             return self._ready.pop()
         return self._lease(stage)
 
+    def own_jobs(self, protocol: str) -> int:
+        """Jobs of this shard's own blocks of a protocol that it has not leased yet."""
+        return sum(
+            len(block.episodes) * len(block.candidates) for block in self._own if block.stage.protocol == protocol
+        )
+
     def complete(self, block: Block) -> None:
         """Every job of the block was run."""
         self._keeper.complete(block.index)
@@ -222,6 +228,11 @@ class _LeasedQueue(JobQueue):
         self._keep = keep
         self._missing: list[tuple[Block, set[JobKey]]] = []
         self._refill()
+
+    @property
+    def left(self) -> int:
+        """Jobs that wait here, and those that this shard was given beside them."""
+        return len(self) + self._source.own_jobs(self._stage.protocol)
 
     def take(self, last_task: str | None) -> Job | None:
         """The next job whose lease still holds."""

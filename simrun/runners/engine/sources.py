@@ -24,11 +24,13 @@ class JobQueue:
     Args:
         jobs: what is to be run, in the order of the plan.
         cost: task -> expected cost of one episode, any unit (its step limit).
+        following: jobs that the same workers are given afterwards, from other queues.
     """
 
-    def __init__(self, jobs: Iterable[Job], cost: Mapping[str, float]) -> None:
+    def __init__(self, jobs: Iterable[Job], cost: Mapping[str, float], following: int = 0) -> None:
         self._tasks: dict[str, deque[Job]] = {}
         self._cost = cost
+        self._following = following
         self._running: dict[str, int] = {}
         self.add(jobs)
 
@@ -39,6 +41,11 @@ class JobQueue:
 
     def __len__(self) -> int:
         return sum(len(jobs) for jobs in self._tasks.values())
+
+    @property
+    def left(self) -> int:
+        """Jobs that wait here, and those that follow."""
+        return len(self) + self._following
 
     def take(self, last_task: str | None) -> Job | None:
         """The next job for a worker that ran ``last_task``; None when none is left."""
@@ -128,7 +135,11 @@ class PlanSource(JobSource):
 
     def queue(self, stage: Stage, keep: Callable[[Job], bool], cost: Mapping[str, float]) -> JobQueue:
         """All jobs of the stage."""
-        return JobQueue(filter(keep, self._todo[stage]), cost)
+        same = [
+            later for later in self._todo if later.protocol == stage.protocol and later.checkpoint not in self._failed
+        ]
+        following = sum(len(self._todo[later]) for later in same[same.index(stage) + 1 :])
+        return JobQueue(filter(keep, self._todo[stage]), cost, following)
 
     def owns(self, job: Job) -> bool:
         """Always: nobody else runs it."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from simrun.envs.machine.capacity import WORKER_MEMORY, Capacity
 from simrun.runners.engine.pool import Slot, WorkerPool
-from simrun.runners.engine.sizing import Stretch, Usage, Window, WorkerCount
+from simrun.runners.engine.sizing import Stretch, Window, WorkerCount
 from simrun.runners.engine.sources import JobQueue
 
 _GROWTH = 1.5
-_WORTH = 4.0
+_WORTH = 2.0
 
 
 class Staffing:
@@ -29,7 +29,7 @@ class Staffing:
         self._queue = queue
         self._count = count
         self._window = Window()
-        self._began = time.monotonic()
+        self._began: float | None = None
         self._ended = 0
         self._restart(pool.live)
 
@@ -41,6 +41,8 @@ class Staffing:
     def served(self, slots: Iterable[Slot]) -> None:
         """Chunks were predicted for these slots."""
         slots = list(slots)
+        if self._began is None:
+            self._began = time.monotonic()
         self._window.served(len(slots))
         # Who is retired goes on to the end of an episode, and flatters those who stay as long as that takes.
         if self._window.settled([slot.index for slot in slots if not slot.retired]):
@@ -92,7 +94,7 @@ class Staffing:
         """
         changed: list[Slot] = []
         if self._count is not None:
-            room = self._room(self._pool.usage())
+            room = self._room(seen)
             changed = self._pool.resize(self._count.decide(seen, room, max_batch))
         self._restart(changed)
         return changed
@@ -101,11 +103,17 @@ class Staffing:
         processor = {pid: used.processor for pid, used in self._pool.usage().items()}
         self._window.restart([slot.index for slot in changing], time.monotonic(), processor)
 
-    def _room(self, usage: Mapping[int, Usage]) -> int:
-        """Workers that may be added: memory holds them, and what is left takes longer than their start, by far."""
+    def _room(self, seen: Stretch) -> int:
+        """Workers that may be added: memory and queue have room, and idle cores gain more than twice a start's time."""
+        usage, capacity = self._pool.usage(), Capacity.detect()
         workers = [used.memory for pid, used in usage.items() if pid != os.getpid()]
         each = round(_GROWTH * max(workers, default=WORKER_MEMORY))
-        room = Capacity.detect().room(max(1, each), sum(used.memory for used in usage.values()))
-        elapsed = time.monotonic() - self._began
-        left = len(self._queue) * elapsed / max(1, self._ended)
-        return room if room < 0 or left > _WORTH * self._pool.start_seconds else 0
+        room = capacity.room(max(1, each), sum(used.memory for used in usage.values()))
+        now = time.monotonic()
+        # Episodes that are being played are half over, on average.
+        done = self._ended + max(1, len(self._pool.live)) / 2
+        left = self._queue.left * (now - (self._began or now)) / done
+        idle = 1 - min(1.0, seen.processor / capacity.cores)
+        if room > 0:
+            room = min(room, self._queue.left) if left * idle > _WORTH * self._pool.start_seconds else 0
+        return room

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
-from simrun.errors import UsageError
+from simrun.errors import PolicyError, UsageError
 from simrun.results.plan import Plan
+from simrun.results.run import Run
+from simrun.runners.cluster.leases import LeaseFolder, LeaseKeeper
+from simrun.runners.cluster.shard_source import ShardSource
+from simrun.runners.cluster.sharded_runs import ShardedRun
 from simrun.runners.cluster.shards import Shard, Sharding, share
+from simrun.runners.engine.sources import PlanSource
 from simrun.runners.sweep import make_config, make_plan
 
 
@@ -59,3 +65,21 @@ def test_many_shards_make_small_blocks() -> None:
 def test_an_impossible_shard_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="0/4"):
         Shard.parse(text)
+
+
+def test_what_is_left_counts_what_the_same_workers_are_given_next(planned: Callable[..., ShardedRun]) -> None:
+    """A block may hold a few jobs only, and a checkpoint too: more workers pay all the same."""
+    plan = _plan(checkpoints=3, episodes="0:4", tasks=["press_button", "reach_red"])
+    whole = PlanSource(plan, ())
+    queues = [whole.queue(stage, lambda _: True, {}) for stage in whole.stages()]
+    assert [(len(queue), queue.left) for queue in queues] == [(16, 48), (16, 32), (16, 16)]
+    whole.failed(plan.checkpoints()[2], PolicyError("gone"))
+    assert whole.queue(next(whole.stages()), lambda _: True, {}).left == 32
+
+    work = planned(shards=2)
+    run = Run.join(work.path, "shard-0")
+    with run.start(), LeaseKeeper(LeaseFolder(work.path), run.writer) as keeper:
+        source = ShardSource(run, Shard(0, 2), keeper)
+        queue = source.queue(next(source.stages()), lambda _: True, {})
+        own = sum(len(list(block.jobs())) for block in share(Sharding.read(work.path).blocks(run.plan), Shard(0, 2)))
+        assert 0 < len(queue) < queue.left == own

@@ -248,6 +248,34 @@ def test_who_is_retired_is_no_part_of_what_is_measured(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(
+    ("episodes", "processor", "workers"),
+    [
+        # Two workers have played 10 s, and no episode has ended: 6 that wait are 60 s of a run, 2 are 20 s.
+        (6, 0.5, 8),
+        (2, 0.5, 4),
+        # A worker's start takes 4 s, and idle cores could gain 9 s; 3 s; 1.5 s.
+        (6, 1.7, 3),
+        (2, 1.7, 2),
+        (1, 1.7, 2),
+    ],
+)
+def test_workers_that_begin_too_late_to_pay_for_their_start_are_not_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, episodes: int, processor: float, workers: int
+) -> None:
+    benchmark = get_benchmark("tabletop")
+    pool = WorkerPool(benchmark, benchmark.protocol(), 2, tmp_path, 100)
+    jobs = (Job(Candidate("a", "full", 0), Episode("tabletop/standard@1", "reach_red", trial)) for trial in range(episodes))
+    staffing = Staffing(pool, JobQueue(jobs, {}), WorkerCount(2, CORES, 16))
+    pool.start_seconds = 4.0
+    monkeypatch.setattr(Capacity, "detect", lambda: Capacity(CORES, None, ()))
+    staffing.served(pool.slots)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 10.0)
+    staffing.follow(Stretch(100.0, processor, 0.1, 0.0), 16)
+    assert len(pool.live) == workers
+
+
+@pytest.mark.parametrize(
     ("stretch", "text"),
     [
         (Stretch(1, 0.5, 0.62, 0), "inference: 62%"),
