@@ -24,6 +24,7 @@ _STEP = 1.2
 _SMALLEST_JUMP = 1.5
 _LARGEST_JUMP = 4.0
 _IDLE = 0.1
+_SURELY_IDLE = 0.25
 _CROWD = 2
 _MOSTLY = 0.5
 _SATURATED = 0.95
@@ -152,9 +153,9 @@ class WorkerCount:
     """Climbs to the number of workers with the most chunks a second, and rests there.
 
     More are tried while cores stand still, fewer while the policy is busy all the time and workers queue for more than
-    its next batch, or while several workers a core fight over it and seldom wait: more may have been kept by luck. A
-    trial that does not help in two stretches one after the other is taken back, and the next comes after a rest that
-    doubles each time.
+    its next batch, or while several workers a core fight over it and seldom wait: more may have been kept by luck. What
+    a burst of resets may look like must be seen in two stretches, one after the other. A trial that does not help in
+    two is taken back, and the next comes after a rest that doubles each time.
 
     Args:
         count: workers to begin with.
@@ -171,6 +172,7 @@ class WorkerCount:
         self._cores = cores
         self._tried: tuple[int, float] | None = None
         self._doubted = False
+        self._leant = 0
         self._rest = _REST
         self._resting = 0
 
@@ -217,10 +219,16 @@ class WorkerCount:
         if seen.inferring >= _SATURATED and seen.waiting >= max_batch:
             queueing = seen.waiting > max(max_batch, self.count / 2)
             return fewer if queueing and self.count > 2 else self.count
-        if seen.processor >= (1 - _IDLE) * self._cores:
-            # Behind a policy that computes most of the time more workers wait than run, and batches grow.
-            crowded = self.count > _CROWD * self._cores and seen.inferring < _MOSTLY
-            return fewer if crowded else self.count
+        idle = 1 - seen.processor / self._cores
+        # Behind a policy that computes most of the time more workers wait than run, and batches grow.
+        crowded = idle < _IDLE and self.count > _CROWD * self._cores and seen.inferring < _MOSTLY
+        leaning = -1 if crowded else int(idle >= _IDLE)
+        sure = leaning == self._leant or idle >= _SURELY_IDLE
+        self._leant = 0 if sure else leaning
+        if leaning == 0 or not sure:
+            return self.count
+        if crowded:
+            return fewer
         # As many as would keep the cores busy if the policy kept up; where it does not, batches grow.
         factor = min(_LARGEST_JUMP, max(_SMALLEST_JUMP, self._cores / max(seen.processor, 1e-9)))
         more = min(self._most, self.count + room, max(self.count + 1, round(self.count * factor)))
