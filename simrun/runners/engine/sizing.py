@@ -172,7 +172,7 @@ class WorkerCount:
         self._cores = cores
         self._tried: tuple[int, float] | None = None
         self._doubted = False
-        self._leant = 0
+        self._leant: int | None = None
         self._rest = _REST
         self._resting = 0
 
@@ -209,6 +209,7 @@ class WorkerCount:
     def _take_back(self, count: int) -> None:
         self.count = count
         self._tried = None
+        self._leant = None
         self._doubted = False
         self._resting = self._rest
         self._rest *= 2
@@ -223,10 +224,11 @@ class WorkerCount:
         # Behind a policy that computes most of the time more workers wait than run, and batches grow.
         crowded = idle < _IDLE and self.count > _CROWD * self._cores and seen.inferring < _MOSTLY
         leaning = -1 if crowded else int(idle >= _IDLE)
-        sure = leaning == self._leant or idle >= _SURELY_IDLE
-        self._leant = 0 if sure else leaning
+        sure = leaning == self._leant or (self._leant is None and idle >= _SURELY_IDLE)
+        self._leant = leaning
         if leaning == 0 or not sure:
             return self.count
+        self._leant = None
         if crowded:
             return fewer
         # As many as would keep the cores busy if the policy kept up; where it does not, batches grow.

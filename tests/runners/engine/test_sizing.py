@@ -135,7 +135,9 @@ def test_a_burst_of_resets_is_no_reason_for_more_or_fewer() -> None:
     assert [workers.decide(seen, 16, 16) for seen in [usual, burst] * 20] == [9] * 40
     crowd = Stretch(16.0, 1.95, 0.4, 0.7)
     assert [workers.decide(seen, 16, 16) for seen in [usual, crowd] * 20] == [9] * 40
-    assert [workers.decide(burst, 16, 16) for _ in range(2)] == [9, 14]
+    pause = Stretch(14.0, 1.2, 0.1, 0.0)
+    assert [workers.decide(seen, 16, 16) for seen in [usual, pause] * 20] == [9] * 40
+    assert [workers.decide(usual, 16, 16), *(workers.decide(burst, 16, 16) for _ in range(2))] == [9, 9, 14]
 
 
 def test_behind_a_policy_that_computes_most_of_the_time_nobody_is_sent_away() -> None:
