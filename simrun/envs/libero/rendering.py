@@ -13,7 +13,7 @@ from __future__ import annotations
 import atexit
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simrun.envs.libero.compiled_models import release_surfaces, release_texture, release_textures
+from simrun.envs.libero.sight import Sight
 from simrun.envs.machine.mujoco_rendering import change_scene, find_backend, open_context
 from simrun.envs.perturbations import AS_IT_IS, SceneChange
 from simrun.errors import RendererError
@@ -50,6 +51,7 @@ class SceneRenderer:
     def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
         opengl_context().make_current()
         self._model = model
+        self._sight = Sight(model, _COLLISION_GROUP)
         model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
         model.vis.global_.offheight = max(model.vis.global_.offheight, height)
         self._scene = mujoco.MjvScene(model, maxgeom=_MAX_GEOMETRIES)
@@ -91,11 +93,12 @@ class SceneRenderer:
         opengl_context().make_current()
         # Another scene may have drawn since; without this the frame goes into its buffer.
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
-        self._camera.fixedcamid = self._model.camera(camera).id
-        mujoco.mjv_updateScene(
-            self._model, data, self._options, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
-        )
-        change_scene(self._scene, self._model, self._camera.fixedcamid, change)
+        model, number = self._model, self._model.camera(camera).id
+        self._camera.fixedcamid = number
+        with nullcontext() if change else self._sight.limited(data, number, height, width):
+            every = mujoco.mjtCatBit.mjCAT_ALL.value
+            mujoco.mjv_updateScene(model, data, self._options, None, self._camera, every, self._scene)
+        change_scene(self._scene, model, number, change)
         viewport = mujoco.MjrRect(0, 0, width, height)
         frame = np.empty((height, width, 3), dtype=np.uint8)
         mujoco.mjr_render(viewport, self._scene, self._context)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -138,6 +139,31 @@ def images(request: dict[str, Any]) -> list[Any]:
     observed = [image.astype(int).sum().item() for image in env.observe()["images"].values()]
     env.close()
     return [BENCHMARK.make_env(cameras=()).fingerprint()["renderer"]["backend"], *observed]
+
+
+def in_sight(request: dict[str, Any]) -> dict[str, list[list[Any]]]:
+    """Camera -> of each state along some motion: geometries left out, and whether drawing them changes a pixel."""
+    from simrun.envs.libero.sight import Sight
+
+    env = BENCHMARK.make_env()
+    env.begin(episode(request["task"], 0))
+    found: dict[str, list[list[Any]]] = {camera: [] for camera in env.camera_names}
+    left_out, unseen = [], Sight.unseen
+
+    def counting(sight: Sight, *view: Any) -> Any:
+        left_out.append(unseen(sight, *view))
+        return left_out[-1]
+
+    for action in Laboratory.of(BENCHMARK).sample_actions(request["seed"], request["steps"]):
+        env.advance(np.tile(action, (8, 1)))
+        for camera, states in found.items():
+            with patch.object(Sight, "unseen", counting):
+                limited = env.render_camera(camera)
+            with patch.object(Sight, "unseen", lambda *_: np.empty(0, np.intp)):
+                whole = env.render_camera(camera)
+            states.append([len(left_out[-1]), not np.array_equal(limited, whole)])
+    env.close()
+    return found
 
 
 def perturbed(request: dict[str, Any]) -> dict[str, list[Any]]:

@@ -196,6 +196,24 @@ def test_osmesa_draws_the_same_pixels_as_egl(laboratory: Experiments) -> None:
     assert drawn[0][1:] == drawn[1][1:]
 
 
+@pytest.mark.parametrize(
+    ("task", "agent", "hand"),
+    [
+        (0, range(20, 100), range(40, 150)),
+        # The stove is a mirror, which one camera always sees and the other one now and then.
+        (2, range(1), range(1)),
+        pytest.param(5, range(20, 100), range(40, 150), marks=SLOW),
+    ],
+)
+def test_what_a_camera_cannot_see_is_left_out_and_changes_no_pixel(
+    laboratory: Experiments, task: int, agent: range, hand: range
+) -> None:
+    found = laboratory("in_sight", task=task, seed=3, steps=6)
+    assert not any(differs for states in found.values() for _, differs in states)
+    for states, wanted in zip(found.values(), (agent, hand), strict=True):
+        assert all(count in wanted for count, _ in states), states
+
+
 def test_settling_interleaves_with_the_policy_under_vlm4vla(laboratory: Experiments) -> None:
     assert laboratory("interleaved") == {"equal": True, "limit": 525}
 
