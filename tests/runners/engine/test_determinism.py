@@ -30,10 +30,10 @@ def test_worker_count_and_order_change_nothing(run: Run, monkeypatch: pytest.Mon
     assert outcomes_of("four", workers=4, recycle=3) == reference
 
     class Shuffled(sources.JobQueue):
-        def __init__(self, work, cost):
+        def __init__(self, work, cost, following=0):
             work = list(work)
             random.Random(0).shuffle(work)
-            super().__init__(work, cost)
+            super().__init__(work, cost, following)
 
         def take(self, last_task):
             return super().take(None)
