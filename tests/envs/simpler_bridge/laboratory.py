@@ -16,7 +16,7 @@ from simrun.envs import Episode, hash_state
 from simrun.envs.expert import find_expert
 from simrun.envs.laboratory.laboratory import Laboratory
 from simrun.envs.machine.data_files import DataFiles
-from simrun.envs.machine.vulkan import prepare_process
+from simrun.envs.machine.vulkan import prepare_process, require_driver
 from simrun.envs.perturbations import perturbed
 from simrun.envs.simpler_bridge.benchmark import SimplerBridge
 from simrun.envs.simpler_bridge.data_files import ModelFiles
@@ -169,15 +169,17 @@ def expert(request: dict[str, Any]) -> list[bool]:
 
 
 def both_shaders(request: dict[str, Any]) -> dict[str, list[Any]]:
-    """Task -> whether its camera takes our shaders, pictures compared with SAPIEN's shaders, and how many differ."""
+    """Task -> whether this driver has the right shaders, pictures compared with SAPIEN's, and how many differ."""
     prepare_process()
     import sapien.core as sapien
 
     from simrun.envs.simpler_bridge.camera import OverlayCamera, renderer
-    from simrun.envs.simpler_bridge.shaders import SHIPPED
+    from simrun.envs.simpler_bridge.shaders import SHIPPED, software_shaders
 
     renderer()
-    ours = sapien.render_config.camera_shader_dir
+    ours = software_shaders(2)
+    wanted = ours if require_driver().kind == "software" else SHIPPED
+    right = ours != SHIPPED and sapien.render_config.camera_shader_dir == wanted
     files, found = ModelFiles(DataFiles.of(BENCHMARK).folder()), {}
     for task in TASKS:
         cameras = []
@@ -192,7 +194,7 @@ def both_shaders(request: dict[str, Any]) -> dict[str, list[Any]]:
             pictures = [camera.picture(env._world, light) for camera in cameras]
             masks = [camera.segmented_picture(env._world)[1] for camera in cameras]
             equal.append(np.array_equal(*pictures) and np.array_equal(*masks) and 0 < masks[0].mean() < 1)
-        found[task.name] = [ours != SHIPPED, len(equal), equal.count(False)]
+        found[task.name] = [right, len(equal), equal.count(False)]
         env.close()
     return found
 
