@@ -38,14 +38,14 @@ def software_shaders(foreground: int) -> str:
     Args:
         foreground: visual id of all bodies that stand before the photograph.
     """
-    shaders = _installed()
-    if _digest(shaders) != _KNOWN:
-        return SHIPPED
-    surfaces, lighting, finish = (f"{SHIPPED}/{name}.frag" for name in ("gbuffer", "deferred", "composite0"))
-    shaders[surfaces] = _without_outputs(shaders[surfaces])
-    shaders[lighting] = _lighting_only(shaders[lighting], foreground)
-    shaders[finish] = _FINISH.read_text()
     try:
+        shaders = _installed()
+        if _digest(shaders) != _KNOWN:
+            return SHIPPED
+        surfaces, lighting, finish = (f"{SHIPPED}/{name}.frag" for name in ("gbuffer", "deferred", "composite0"))
+        shaders[surfaces] = _without_outputs(shaders[surfaces])
+        shaders[lighting] = _lighting_only(shaders[lighting], foreground)
+        shaders[finish] = _FINISH.read_text()
         folder = cache_folder() / "sapien" / _digest(shaders)[:16]
         for name, text in shaders.items():
             _keep(folder / name, text.encode())
