@@ -108,8 +108,7 @@ class ShardSource(JobSource):
         sizes: dict[Stage, int] = {}
         for block in self._blocks:
             if block.stage.protocol == protocol:
-                size = len(block.episodes) * len(block.candidates)
-                sizes[block.stage] = sizes.get(block.stage, 0) + size
+                sizes[block.stage] = sizes.get(block.stage, 0) + len(block)
         return max(sizes.values())
 
     def queue(self, stage: Stage, keep: Callable[[Job], bool], cost: Mapping[str, float]) -> JobQueue:
@@ -143,9 +142,7 @@ class ShardSource(JobSource):
 
     def own_jobs(self, protocol: str) -> int:
         """Jobs of this shard's own blocks of a protocol that it has not leased yet."""
-        return sum(
-            len(block.episodes) * len(block.candidates) for block in self._own if block.stage.protocol == protocol
-        )
+        return sum(len(block) for block in self._own if block.stage.protocol == protocol)
 
     def complete(self, block: Block) -> None:
         """Every job of the block was run."""

@@ -56,6 +56,10 @@ class Block:
     episodes: tuple[Episode, ...]
     cost: float
 
+    def __len__(self) -> int:
+        """Number of jobs."""
+        return len(self.candidates) * len(self.episodes)
+
     def jobs(self) -> Iterator[Job]:
         """The jobs, episodes outermost."""
         for episode in self.episodes:

@@ -51,9 +51,13 @@ class Stretch:
     inferring: float
     waiting: float
 
+    def idle(self, cores: int) -> float:
+        """Share of the cores that stood still."""
+        return max(0.0, 1 - self.processor / cores)
+
     def bottleneck(self, cores: int) -> str:
         """What limits the run most: the policy or the processor, and how busy that is."""
-        busy = min(1.0, self.processor / cores)
+        busy = 1 - self.idle(cores)
         return f"inference: {self.inferring:.0%}" if self.inferring >= busy else f"simulation: {busy:.0%}"
 
 
@@ -220,7 +224,7 @@ class WorkerCount:
         if seen.inferring >= _SATURATED and seen.waiting >= max_batch:
             queueing = seen.waiting > max(max_batch, self.count / 2)
             return fewer if queueing and self.count > 2 else self.count
-        idle = 1 - seen.processor / self._cores
+        idle = seen.idle(self._cores)
         # Behind a policy that computes most of the time more workers wait than run, and batches grow.
         crowded = idle < _IDLE and self.count > _CROWD * self._cores and seen.inferring < _MOSTLY
         leaning = -1 if crowded else int(idle >= _IDLE)

@@ -113,7 +113,7 @@ class Staffing:
         # Episodes that are being played are half over, on average.
         done = self._ended + max(1, len(self._pool.live)) / 2
         left = self._queue.left * (now - (self._began or now)) / done
-        idle = 1 - min(1.0, seen.processor / capacity.cores)
         if room > 0:
-            room = min(room, self._queue.left) if left * idle > _WORTH * self._pool.start_seconds else 0
+            worth = left * seen.idle(capacity.cores) > _WORTH * self._pool.start_seconds
+            room = min(room, self._queue.left) if worth else 0
         return room
